@@ -1,0 +1,37 @@
+/*
+ * seed: bugs on purpose, to prove that the crash test can see them.
+ *
+ * In an ordinary build SEED_BUG(x) is the constant 0 and nothing of it is left.
+ * The crash test builds the core a second time with RAWCOW_SEEDED_BUGS; there
+ * the running test chooses one bug with seed_active. Each breaks one ordering
+ * rule of docs/durability.md.
+ */
+#pragma once
+
+enum seed_bug {
+	SEED_NONE,
+	SEED_SKIP_F1,		   /* R1, R2: entries go out before their targets */
+	SEED_PUBLISH_L2_EARLY,	   /* R1: an L2 slice written in phase 1 */
+	SEED_PUBLISH_L1_EARLY,	   /* R1: the L1 entry of a new table in phase 1 */
+	SEED_COUNT_AFTER_REFERENCE, /* R2: refcount blocks written in phase 2 */
+	SEED_REUSE_EARLY,	   /* R3: freed clusters allocatable at once */
+	SEED_DECREMENT_EARLY,	   /* R4: decrement before the removal is stable */
+	SEED_PUNCH_EARLY,	   /* R5: punch before the removal is stable */
+	SEED_COPIED_ON_SHARED,	   /* R6: COPIED taken over from a shared table */
+	SEED_HEADER_EARLY,	   /* R7: header root written before its target */
+	SEED_IGNORE_FAILED_F,	   /* R8: go on after a failed F */
+	SEED_REFTABLE_EARLY,	   /* R1: reftable entry before its block */
+	SEED_COVERAGE_LATE,	   /* R2: no F between new coverage and its use */
+	SEED_COW_FILL_LATE,	   /* R1: copy-on-write fill after the entry */
+	SEED_INSTALL_BEFORE_DATA,  /* R1: the entry is set before the data write */
+	SEED_PIN_DROPPED,	   /* R3: matured frees do not wait for readers */
+	SEED_AUTOCLEAR_LATE,	   /* unknown autoclear bits cleared after data */
+	SEED_MAX
+};
+
+#if RAWCOW_SEEDED_BUGS
+extern enum seed_bug seed_active; /* defined by the test */
+#define SEED_BUG(b) (seed_active == (b))
+#else
+#define SEED_BUG(b) 0
+#endif

@@ -1,0 +1,39 @@
+/*
+ * create: a new qcow2 image, refcounts included.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "core/host/hostfile.h"
+
+enum create_prealloc {
+	CREATE_PREALLOC_OFF,
+	CREATE_PREALLOC_METADATA, /* all clusters mapped, host file sparse */
+	CREATE_PREALLOC_FALLOC,	  /* and the host has room for them */
+	CREATE_PREALLOC_FULL,	  /* and zeroes were written */
+};
+
+struct create_opts {
+	uint64_t size;		 /* bytes, rounded up to 512 */
+	unsigned version;	 /* 2 or 3; 0: 3 */
+	uint64_t cluster_size;	 /* bytes; 0: 64 KiB */
+	unsigned refcount_bits;	 /* 1..64, a power of two; 0: 16 */
+	unsigned compression;	 /* enum qcow2_compression */
+	bool lazy_refcounts;	 /* sets the compatible bit only */
+	const char *backing_file; /* as it is stored in the header, or NULL */
+	const char *backing_format; /* "raw" or "qcow2"; needed with a file */
+	enum create_prealloc prealloc;
+	/* called now and then with 0..1000 permille; may be NULL */
+	void (*progress)(void *arg, unsigned permille);
+	void *progress_arg;
+};
+
+/*
+ * Write an empty image to FILE (empty, writable): header, refcounts for every
+ * cluster it uses, L1 table, preallocation. Synced on return: two F. 0;
+ * -EINVAL an option outside its range (text says the range); -EFBIG a size
+ * that the cluster size cannot map; -ENOSPC; -errno of the host. On failure
+ * FILE's content is undefined.
+ */
+int create_image(struct hostfile *file, const struct create_opts *opts,
+		 struct err *err);

@@ -1,0 +1,143 @@
+/*
+ * image: one open qcow2 image with its backing chain; the facade that fuse,
+ * cli and admin use. All functions but open and close may be called by several
+ * threads at once.
+ *
+ * Durability: a write that returned 0 is durable once a later image_flush()
+ * returned 0. No write path syncs. Any failed sync makes the image fail for
+ * good: every later write and flush returns -EIO (docs/durability.md).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "core/host/hostfile.h"
+
+enum image_backing { IMAGE_BACKING_DIR, IMAGE_BACKING_NONE, IMAGE_BACKING_ANY };
+
+struct image_opts {
+	bool readonly;
+	bool force_share; /* with readonly: share the image with a writer */
+	bool no_lock;	  /* take no byte locks at all */
+	enum image_backing backing; /* which backing files may be opened */
+	/* use this file instead of the one the header names; may be NULL */
+	const char *backing_file;
+	const char *backing_format; /* "raw" or "qcow2"; for backing_file */
+	bool discard_ignore; /* keep clusters of discarded ranges: no unmap */
+	bool no_flush;	     /* cache=unsafe: image_flush() does nothing */
+	bool direct;	     /* O_DIRECT is reserved: open refuses it */
+	/* bytes; 0 means the default (docs/man/rawcow.1) */
+	uint64_t l2_cache_size, refcount_cache_size, cluster_cache_size;
+};
+
+struct image; /* opaque */
+
+/*
+ * Open the image at PATH. Returns 0, or -errno with a one-line text that says
+ * what failed, on which file, and what to do. On failure nothing is left open
+ * and no file was changed. An image marked dirty or corrupt opens read-only
+ * even when not asked to: image_readonly_reason() then says why.
+ */
+int image_open(struct image **out, const char *path,
+	       const struct image_opts *opts, struct err *err);
+
+/*
+ * As image_open() for a file that is open already, under any table of
+ * operations (tests, recorder). Takes ownership of FILE on success only.
+ * Relative backing names count from the folder of FILE's name.
+ */
+int image_open_file(struct image **out, struct hostfile *file,
+		    const struct image_opts *opts, struct err *err);
+
+/*
+ * Commit everything, give matured frees back, close all files. Returns the
+ * result of the last commit; the image is closed in any case.
+ */
+int image_close(struct image *img);
+
+/* As image_close() without writing anything: what is not committed is lost,
+ * as after a crash. Tests only. */
+void image_abandon(struct image *img);
+
+uint64_t image_size(const struct image *img);	      /* guest bytes */
+uint64_t image_cluster_size(const struct image *img); /* bytes */
+bool image_readonly(const struct image *img);
+/* NULL, or why the image is read-only although that was not asked for. */
+const char *image_readonly_reason(const struct image *img);
+/* 512-byte blocks the host holds for the image and its chain, at most the
+ * virtual size; never 0 for an image with data. */
+uint64_t image_blocks(struct image *img);
+/* mtime of the image file, nanoseconds since the epoch. */
+int64_t image_mtime_ns(struct image *img);
+/* The image file itself. */
+struct hostfile *image_file(const struct image *img);
+
+/*
+ * Read LEN bytes at OFF into BUF; the range lies inside the disk. 0, -EIO
+ * (host error, broken compressed data), -EUCLEAN (the image contradicts
+ * itself there), -ENOMEM. On error BUF is undefined.
+ */
+int image_read(struct image *img, void *buf, size_t len, uint64_t off);
+
+/*
+ * Write LEN bytes at OFF. 0, -EROFS, -ENOSPC (that write alone; what was there
+ * before is kept or partly overwritten), -EIO, -EUCLEAN, -ENOMEM.
+ */
+int image_write(struct image *img, const void *buf, size_t len, uint64_t off);
+
+/*
+ * Make [OFF, OFF + LEN) read as zero; any alignment. Whole clusters change
+ * metadata only. With UNMAP their host clusters are freed where the format
+ * allows, else kept reserved. Errors as image_write().
+ */
+int image_zero(struct image *img, uint64_t off, uint64_t len, bool unmap);
+
+/*
+ * Commit: all that was acknowledged before the call is durable afterwards. At
+ * most two syncs of the host file for any number of writes, one if only
+ * allocated clusters were overwritten, none if nothing was written.
+ * 0 or -EIO (for good).
+ */
+int image_flush(struct image *img);
+
+/* Also write back what image_flush() may leave for later (freed clusters'
+ * refcounts): what the timer calls. */
+int image_commit_all(struct image *img);
+
+struct image_counters {
+	uint64_t commits, syncs; /* since open */
+	uint64_t dirty_bytes;	 /* metadata waiting for the next commit */
+};
+void image_counters(struct image *img, struct image_counters *out);
+
+/*
+ * Start the thread that commits every SECONDS (> 0) and when much is dirty.
+ * Call after the program has gone to the background. -EAGAIN, -ENOMEM.
+ */
+int image_start_committer(struct image *img, unsigned seconds);
+
+/* Has a sync failed? Then writes fail until the image is reopened. */
+bool image_failed(const struct image *img);
+
+enum image_extent_kind {
+	IMAGE_EXTENT_DATA,	 /* in this image or a backing file */
+	IMAGE_EXTENT_ZERO,	 /* marked zero */
+	IMAGE_EXTENT_HOLE,	 /* allocated nowhere in the chain: zero */
+	IMAGE_EXTENT_COMPRESSED, /* data, compressed */
+};
+
+struct image_extent {
+	enum image_extent_kind kind;
+	uint64_t len;	  /* bytes, >= 1, inside the disk */
+	unsigned depth;	  /* 0: this image, 1: its backing file, ... */
+	bool has_hoff;	  /* hoff is meaningful (not compressed) */
+	uint64_t hoff;	  /* host offset in the file at that depth */
+};
+
+/* What stands at OFF (inside the disk), up to MAX bytes (> 0); neighbours of
+ * one kind are merged. Whole unallocated L1 ranges cost one step. */
+int image_map(struct image *img, uint64_t off, uint64_t max,
+	      struct image_extent *out);
