@@ -155,6 +155,19 @@ START_TEST(be_bytes)
 }
 END_TEST
 
+/* The sanitizers would end the program at a size that cannot be had. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+	return "allocator_may_return_null=1";
+}
+
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "allocator_may_return_null=1";
+}
+
 START_TEST(mem_limits)
 {
 	autofree unsigned char *kept = NULL;
