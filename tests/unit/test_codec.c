@@ -173,7 +173,7 @@ START_TEST(test_deflate_agrees)
 	const struct codec *c = codec_get(0);
 	unsigned good = 0;
 
-	for (unsigned k = 0; k < 4000; k++) {
+	for (unsigned k = 0; k < 2000; k++) {
 		size_t n;
 		int r;
 
@@ -189,8 +189,8 @@ START_TEST(test_deflate_agrees)
 			ck_assert_mem_eq(out, want, sizeof(out));
 		good += !r;
 	}
-	ck_assert_uint_gt(good, 500);
-	ck_assert_uint_lt(good, 3500);
+	ck_assert_uint_gt(good, 250);
+	ck_assert_uint_lt(good, 1750);
 }
 END_TEST
 

@@ -13,7 +13,7 @@
 #define FILE_SIZE (1ULL << 40)
 
 enum {
-	MAGIC = 0, VERSION = 4, BACK_OFF = 8, BACK_SIZE = 16, CBITS = 20,
+	MAGIC = 0, VERSION_AT = 4, BACK_OFF = 8, BACK_SIZE = 16, CBITS = 20,
 	SIZE = 24, CRYPT = 32, L1_N = 36, L1_OFF = 40, RT_OFF = 48, RT_N = 56,
 	SNAP_N = 60, SNAP_OFF = 64, INCOMPAT = 72, COMPAT = 80, AUTOCLEAR = 88,
 	ORDER = 96, HLEN = 100, COMPRESSION = 104
@@ -51,7 +51,7 @@ static void poke(uint8_t *img, const struct poke *p)
 static uint8_t *make_image(void)
 {
 	static const struct poke base[] = {
-		P4(MAGIC, QCOW2_MAGIC), P4(VERSION, 3), P4(CBITS, 16),
+		P4(MAGIC, QCOW2_MAGIC), P4(VERSION_AT, 3), P4(CBITS, 16),
 		P8(SIZE, 1 << 20), P4(L1_N, 1), P8(L1_OFF, 0x30000),
 		P8(RT_OFF, 0x10000), P4(RT_N, 1), P4(ORDER, 4), P4(HLEN, 112),
 	};
@@ -70,11 +70,11 @@ static const struct row rows[] = {
 	{ "magic", { P4(MAGIC, 0x514649fa) }, -EMEDIUMTYPE, "not a qcow2", 0, 0 },
 	{ "71 bytes", { { 0 } }, -EMEDIUMTYPE, "71 bytes", 71, 71 },
 	{ "0 bytes", { { 0 } }, -EMEDIUMTYPE, "0 bytes", 0, 1 },
-	{ "version 1", { P4(VERSION, 1) }, -ENOTSUP, "version is 1", 0, 0 },
-	{ "version 4", { P4(VERSION, 4) }, -ENOTSUP, "version is 4", 0, 0 },
-	{ "version 2", { P4(VERSION, 2) }, 0, NULL, 0, 0 },
-	{ "v2, 72 bytes", { P4(VERSION, 2) }, 0, NULL, 0, 72 },
-	{ "v2 ignores v3", { P4(VERSION, 2), P8(INCOMPAT, ~0ULL), P4(ORDER, 9), P4(HLEN, 3) }, 0, NULL, 0, 0 },
+	{ "version 1", { P4(VERSION_AT, 1) }, -ENOTSUP, "version is 1", 0, 0 },
+	{ "version 4", { P4(VERSION_AT, 4) }, -ENOTSUP, "version is 4", 0, 0 },
+	{ "version 2", { P4(VERSION_AT, 2) }, 0, NULL, 0, 0 },
+	{ "v2, 72 bytes", { P4(VERSION_AT, 2) }, 0, NULL, 0, 72 },
+	{ "v2 ignores v3", { P4(VERSION_AT, 2), P8(INCOMPAT, ~0ULL), P4(ORDER, 9), P4(HLEN, 3) }, 0, NULL, 0, 0 },
 
 	{ "cluster_bits 8", { P4(CBITS, 8) }, -EUCLEAN, "cluster_bits is 8", 0, 0 },
 	{ "cluster_bits 9", { P4(CBITS, 9), P4(L1_N, 32) }, 0, NULL, 0, 0 },
@@ -189,7 +189,7 @@ END_TEST
 
 START_TEST(test_version2)
 {
-	struct row t = { "v2", { P4(VERSION, 2), P8(INCOMPAT, ~0ULL) }, 0, NULL, 0, 0 };
+	struct row t = { "v2", { P4(VERSION_AT, 2), P8(INCOMPAT, ~0ULL) }, 0, NULL, 0, 0 };
 	struct header h;
 
 	ck_assert_int_eq(decode(&t, &h, NULL), 0);
@@ -206,7 +206,7 @@ static void check_roundtrip(unsigned version, uint32_t header_len)
 	uint8_t *was = malloc(IMAGE_LEN);
 	struct header h, again;
 
-	be32_store(img + VERSION, version);
+	be32_store(img + VERSION_AT, version);
 	be32_store(img + HLEN, header_len);
 	/* Bytes that rawcow does not know must survive. */
 	memset(img + 105, 0x5a, 100);

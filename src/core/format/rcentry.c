@@ -22,7 +22,7 @@ static uint64_t get_small(const uint8_t *p, unsigned order, uint64_t i)
 	unsigned per_byte = 3 - order;
 	unsigned shift = (unsigned)(i & ((1U << per_byte) - 1)) << order;
 
-	return p[i >> per_byte] >> shift & ((1U << (1U << order)) - 1);
+	return (unsigned)p[i >> per_byte] >> shift & ((1U << (1U << order)) - 1);
 }
 
 static void set_small(uint8_t *p, unsigned order, uint64_t i, uint64_t value)
