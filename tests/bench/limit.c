@@ -215,7 +215,7 @@ static void *tell_size(void *arg)
 
 static int serve(struct limit *lim, struct fuse_session *se)
 {
-	struct fuse_loop_config loop = { .max_idle_threads = 16 };
+	struct fuse_loop_config loop = {.max_idle_threads = 16};
 	pthread_t teller;
 	int rc;
 
@@ -232,7 +232,8 @@ static int serve(struct limit *lim, struct fuse_session *se)
 
 static int mount_and_serve(struct limit *lim, struct fuse_args *args)
 {
-	struct fuse_session *se = fuse_session_new(args, &ops, sizeof(ops), lim);
+	struct fuse_session *se =
+		fuse_session_new(args, &ops, sizeof(ops), lim);
 	int rc = 1;
 
 	if (!se)
@@ -266,18 +267,16 @@ static int take_arg(void *data, const char *arg, int key, struct fuse_args *out)
 }
 
 static const struct fuse_opt options[] = {
-	{ "writeback", offsetof(struct limit, writeback), 1 },
-	{ "max_background=%u", offsetof(struct limit, max_background), 0 },
-	FUSE_OPT_END
-};
+	{"writeback", offsetof(struct limit, writeback), 1},
+	{"max_background=%u", offsetof(struct limit, max_background), 0},
+	FUSE_OPT_END};
 
 int main(int argc, char **argv)
 {
 	struct fuse_args args = FUSE_ARGS_INIT(argc, argv);
-	struct limit lim = { .fd = -1 };
+	struct limit lim = {.fd = -1};
 
-	if (fuse_opt_parse(&args, &lim, options, take_arg) ||
-	    !lim.mountpoint) {
+	if (fuse_opt_parse(&args, &lim, options, take_arg) || !lim.mountpoint) {
 		fprintf(stderr, "usage: limit RAWFILE MOUNTPOINT "
 				"[-o writeback] [-o max_background=N]\n");
 		return 2;
