@@ -104,6 +104,10 @@ static int check_header_len(const struct header *h, size_t len,
 
 	if (h->version == 2)
 		return 0;
+	if (len < QCOW2_V3_HEADER_LEN)
+		return err_set(err, -EUCLEAN,
+			       "the file has only %zu bytes, and a version 3 header at least %u",
+			       len, QCOW2_V3_HEADER_LEN);
 	if (h->header_len < QCOW2_V3_HEADER_LEN)
 		return below(err, "header_length", h->header_len,
 			     QCOW2_V3_HEADER_LEN);
@@ -156,7 +160,7 @@ static int check_backing(struct header *h, const void *buf, size_t len,
 {
 	uint64_t end = NUM_MIN((uint64_t)len, 1ULL << h->cluster_bits);
 
-	/* QEMU leaves an empty name behind when it removes a backing file. */
+	/* The size is undefined without an offset; an empty name is none. */
 	if (!h->backing_offset || !h->backing_size) {
 		h->backing_offset = 0;
 		h->backing_size = 0;
