@@ -192,7 +192,8 @@ same_content()
 }
 
 # refuses REGEX COMMAND...: the command fails with exit 1 (or $refuse_status)
-# and says why in one line on stderr that matches REGEX (without case).
+# and says why in one line on stderr that matches REGEX (without case). The
+# line is in $message afterwards.
 refuses()
 {
 	local re=$1 status=0 want=${refuse_status:-1}
@@ -206,7 +207,14 @@ refuses()
 	grep -qiE -- "$re" refuse.err ||
 		{ cat refuse.err >&2; fail "no '$re' in the message: $*"; }
 	[ ! -s refuse.out ] || { cat refuse.out >&2; fail "stdout is not empty: $*"; }
+	message=$(cat refuse.err)
 	rm -f refuse.out refuse.err
+}
+
+# says REGEX: the last refusal says this too.
+says()
+{
+	grep -qiE -- "$1" <<<"$message" || fail "no '$1' in: $message"
 }
 
 # refuses_mount REGEX IMAGE MOUNTPOINT [ARG...]: and nothing is mounted.
@@ -248,7 +256,7 @@ wait_for()
 	done
 }
 
-# daemon_pid MOUNTPOINT: the process that serves it (through --pidfile FILE,
+# mount_pid IMAGE MOUNTPOINT [ARG...]: as mount_image(); sets $daemon to the
 # which mount_pid asks for).
 mount_pid()
 {
@@ -267,4 +275,59 @@ random_raw()
 	openssl enc -aes-128-ctr -pass "pass:$test_name" -nosalt -pbkdf2 </dev/zero 2>/dev/null |
 		head -c "$(($2 << 20))" >"$1" || true
 	[ -s "$1" ] || head -c "$(($2 << 20))" /dev/urandom >"$1"
+}
+
+# both VERB ARG...: run a helper on $disk and on its oracle $oracle.
+both()
+{
+	local verb=$1
+
+	shift
+	"$HELPERS" "$verb" "$disk" "$@"
+	"$HELPERS" "$verb" "$oracle" "$@"
+}
+
+# sparse_raw FILE SIZE: a raw file with data at both ends, in the middle, and
+# holes in between; not aligned to anything.
+sparse_raw()
+{
+	local size
+
+	truncate -s "$2" "$1"
+	size=$(stat -c %s "$1")
+	"$HELPERS" write "$1" 0 300001 1
+	"$HELPERS" write "$1" $((size / 3)) 2500000 2
+	"$HELPERS" write "$1" $((size / 2 + 12345)) 70000 3
+	"$HELPERS" write "$1" $((size - 100000)) 100000 4
+}
+
+# same_file A B: and where they differ.
+same_file() { cmp "$1" "$2" || fail "$1 and $2 differ"; }
+
+sum_of() { sha256sum "$@" | cut -d' ' -f1; }
+
+# start_strace PID FILE: record its syncs; stop_strace prints how many.
+start_strace()
+{
+	strace -f -e trace=fdatasync,fsync,sync_file_range,syncfs,sync,msync \
+		-o "$2" -p "$1" 2>strace.err &
+	strace_pid=$!
+	strace_log=$2
+	at_end_kill "$strace_pid"
+	wait_for 10 grep -q attached strace.err || fail "strace: $(cat strace.err)"
+	sleep 0.2
+}
+stop_strace()
+{
+	kill -INT "$strace_pid"
+	wait "$strace_pid" || true
+	grep -cE '(fdatasync|fsync|sync_file_range|syncfs|sync|msync)\(' "$strace_log" || true
+}
+
+# usr_files MIB: names (below /usr, regular files and links) of about so much.
+usr_files()
+{
+	find /usr -xdev \( -type f -size -16M -o -type l \) -printf '%s %P\n' 2>/dev/null |
+		awk -v max=$(($1 << 20)) '{ n += $1 + 2048; if (n > max) exit
+			sub(/^[0-9]+ /, ""); print }'
 }
