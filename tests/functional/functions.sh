@@ -158,7 +158,7 @@ check_clean()
 	local status=0
 
 	qemu-img check "$1" >check.out 2>&1 || status=$?
-	if [ $status != 0 ] || grep -qiE 'leak|ERROR' check.out; then
+	if [ $status != 0 ] || grep -qE '^(ERROR|Leaked)|leaked clusters' check.out; then
 		cat check.out >&2
 		fail "qemu-img check $1 exits $status"
 	fi

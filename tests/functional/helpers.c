@@ -170,6 +170,30 @@ static int cmd_writes(int argc, char **argv)
 	return 0;
 }
 
+/* writes-hold FILE N LEN STRIDE START FIFO [HOW]: N writes, then wait for a
+ * line from FIFO before closing */
+static int cmd_writes_hold(int argc, char **argv)
+{
+	uint64_t n = helpers_num(argv[2]), stride = helpers_num(argv[4]);
+	size_t len = (size_t)helpers_num(argv[3]);
+	uint64_t off = helpers_num(argv[5]);
+	int fd = helpers_open(argv[1], argc > 7 ? argv[7] : NULL), wait;
+	void *buf = helpers_buffer(len);
+	char c;
+
+	for (; n; n--, off += stride) {
+		helpers_fill(buf, len, off, 1);
+		helpers_pwrite(fd, buf, len, off);
+	}
+	free(buf);
+	wait = helpers_open(argv[6], "ro");
+	if (read(wait, &c, 1) < 0)
+		helpers_die(argv[6]);
+	close(wait);
+	close(fd);
+	return 0;
+}
+
 /* read FILE OFF LEN [HOW]: to stdout */
 static int cmd_read(int argc, char **argv)
 {
@@ -392,6 +416,7 @@ static const struct {
 } commands[] = {
 	{ "write", 5, cmd_write },
 	{ "writes", 6, cmd_writes },
+	{ "writes-hold", 7, cmd_writes_hold },
 	{ "read", 4, cmd_read },
 	{ "mmap-write", 5, cmd_mmap_write },
 	{ "mmap-read", 4, cmd_mmap_read },

@@ -10,7 +10,7 @@ mkdir mnt
 
 mount_image img mnt
 disk=$(disk_of mnt)
-ls mnt | grep -qx disk.raw || fail "no disk.raw: $(ls mnt)"
+[ -f mnt/disk.raw ] || fail "no disk.raw: $(ls mnt)"
 same_file "$disk" raw
 [ "$(stat -c %s "$disk")" = "$(stat -c %s raw)" ] || fail "wrong size"
 both write 1000001 2000000 5

@@ -10,7 +10,7 @@ no_data_in_holes()
 	local kind start end at=0
 
 	data=0
-	"$HELPERS" extents "$1" >extents
+	"$HELPERS" extents "$1" >list
 	while read -r kind start end; do
 		[ "$start" = "$at" ] || fail "extents have a gap at $at"
 		at=$end
@@ -21,7 +21,7 @@ no_data_in_holes()
 				cmp -s -n $((end - start)) - /dev/zero ||
 				fail "data in the hole at $start"
 		fi
-	done <extents
+	done <list
 }
 
 disk=mnt
