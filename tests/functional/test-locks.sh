@@ -34,7 +34,7 @@ let_go()
 {
 	if [ "$1" = qemu ]; then
 		exec 7>&-
-		wait $holder || true
+		wait "$holder" || true
 	else
 		umount_wait mnt
 	fi
@@ -46,7 +46,7 @@ second()
 	if [ "$1" = qemu ]; then
 		# shellcheck disable=SC2046
 		qemu-io -f qcow2 $(io_flags "$2") -c length img >second 2>&1 || return 1
-		! grep -qi "lock" second
+		grep -q MiB second
 	else
 		# shellcheck disable=SC2046
 		"$RAWCOW" img mnt2 $(cow_flags "$2") 2>second || return 1
