@@ -112,6 +112,10 @@ int mountpoint_check(const char *path, bool nonempty,
 	*layout = NODE_LAYOUT_FOLDER;
 	if (!strncmp(path, "/dev/fd/", 8))
 		return 0;
+	if (stat(path, &st) < 0 && errno == ENOTCONN)
+		return err_set(err, -ENOTCONN, "mount point %s: the server of "
+			       "the mount there is gone; run: fusermount3 -uz %s",
+			       path, path);
 	if (mountpoint_find(path, &mp) && mountpoint_is_ours(&mp))
 		return err_set(err, -EBUSY, "mount point %s is a mount of %s "
 			       "already; run: rawcow umount %s", path,

@@ -297,7 +297,9 @@ static void flush(fuse_req_t req)
 {
 	int rc = image_flush(server_of(req)->img);
 
-	complain("commit", 0, 0, rc);
+	if (rc)
+		log_limited(LOG_LEVEL_ERROR, "commit failed: %s",
+			    strerror(-rc));
 	reply_status(req, rc);
 }
 
