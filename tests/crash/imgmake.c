@@ -174,7 +174,7 @@ static void set_count(struct making *k, uint8_t *block, uint64_t i, uint32_t v)
 		block[i / per] |= (uint8_t)(v << (i % per * bits));
 		return;
 	}
-	for (unsigned b = bits / 8; b-- > 0; v = b >= 4 ? v : v >> 8)
+	for (unsigned b = bits / 8; b-- > 0; v >>= 8)
 		block[i * (bits / 8) + b] = (uint8_t)v;
 }
 
