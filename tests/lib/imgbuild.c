@@ -239,26 +239,67 @@ uint64_t imgbuild_l2_get(struct imgbuild *b, uint64_t goff)
 	return l1 & OFFSET_BITS ? imgbuild_peek(b, l2_slot(b, goff, l1), 8) : 0;
 }
 
+static void copy_cluster(struct imgbuild *b, uint64_t to, uint64_t from)
+{
+	autofree unsigned char *buf = malloc(b->csize);
+
+	assert(buf);
+	must(hostfile_pread(b->f, buf, b->csize, from, NULL), "read");
+	put(b->f, buf, b->csize, to);
+}
+
 void imgbuild_l2_set(struct imgbuild *b, uint64_t goff, uint64_t entry)
 {
 	uint64_t i = l1_index(b, goff);
 	uint64_t l1 = imgbuild_l1_get(b, i);
+	uint64_t old = l1 & OFFSET_BITS;
 
-	if (!(l1 & OFFSET_BITS)) {
+	if (!old || (b->snaps && !(l1 & IMGBUILD_COPIED))) {
 		l1 = imgbuild_alloc(b, 1) | IMGBUILD_COPIED;
 		imgbuild_l1_set(b, i, l1);
+		if (old) {
+			copy_cluster(b, l1 & OFFSET_BITS, old);
+			imgbuild_ref(b, old, -1);
+		}
 	}
 	imgbuild_poke(b, l2_slot(b, goff, l1), 8, entry);
 }
 
 /* --- guest clusters -------------------------------------------------------*/
 
+static void ref_target(struct imgbuild *b, uint64_t entry, int by)
+{
+	unsigned x = 62 - (b->p.cluster_bits - 8);
+	uint64_t first = entry & OFFSET_BITS;
+	uint64_t last = first;
+
+	if (entry & IMGBUILD_COMPRESSED) {
+		first = entry & ((1ULL << x) - 1);
+		last = num_round_down(first, 512) +
+		       ((entry & (IMGBUILD_COMPRESSED - 1)) >> x) * 512 + 511;
+	}
+	if (!first)
+		return;
+	for (uint64_t c = num_round_down(first, b->csize); c <= last;
+	     c += b->csize)
+		imgbuild_ref(b, c, by);
+}
+
+/* Make the table, and give back what was mapped. */
+static void unmap(struct imgbuild *b, uint64_t goff)
+{
+	ref_target(b, imgbuild_l2_get(b, goff), -1);
+	imgbuild_l2_set(b, goff, 0);
+}
+
 uint64_t imgbuild_data(struct imgbuild *b, uint64_t goff, const void *data,
 		       size_t len)
 {
-	uint64_t hoff = imgbuild_alloc(b, 1);
+	uint64_t hoff;
 
 	assert(len <= b->csize && goff % b->csize == 0);
+	unmap(b, goff);
+	hoff = imgbuild_alloc(b, 1);
 	if (len)
 		put(b->f, data, len, hoff);
 	imgbuild_l2_set(b, goff, hoff | IMGBUILD_COPIED);
@@ -267,6 +308,7 @@ uint64_t imgbuild_data(struct imgbuild *b, uint64_t goff, const void *data,
 
 void imgbuild_zero_plain(struct imgbuild *b, uint64_t goff)
 {
+	unmap(b, goff);
 	imgbuild_l2_set(b, goff, IMGBUILD_ZERO);
 }
 
@@ -282,6 +324,11 @@ uint64_t imgbuild_zero_alloc(struct imgbuild *b, uint64_t goff)
 	return hoff;
 }
 
+static uint64_t refcount_max(const struct imgbuild *b)
+{
+	return UINT64_MAX >> (64 - (1U << b->p.refcount_order));
+}
+
 /* Room for a stream: behind the last one when that leaves no gap. */
 static uint64_t place_stream(struct imgbuild *b, size_t len)
 {
@@ -290,9 +337,10 @@ static uint64_t place_stream(struct imgbuild *b, size_t len)
 
 	if (len > room && num_round_up(at, b->csize) != b->end)
 		room = 0;
+	if (room && imgbuild_refcount_get(b, at) >= refcount_max(b))
+		room = 0;
 	if (!room) {
 		at = b->end;
-		room = 0;
 	} else {
 		imgbuild_ref(b, num_round_down(at, b->csize), 1);
 	}
@@ -308,8 +356,8 @@ uint64_t imgbuild_stream(struct imgbuild *b, uint64_t goff, const void *stream,
 	uint64_t at;
 	uint64_t more;
 
-	/* First, or it would lie between this stream and its next cluster. */
-	imgbuild_l2_set(b, goff, 0);
+	/* First, or a new table would lie between the stream's clusters. */
+	unmap(b, goff);
 	at = place_stream(b, len);
 	more = (at + len - 1) / 512 - at / 512;
 	put(b->f, stream, len, at);
@@ -336,31 +384,13 @@ uint64_t imgbuild_compressed(struct imgbuild *b, uint64_t goff,
 
 /* --- snapshots ------------------------------------------------------------*/
 
-static void ref_target(struct imgbuild *b, uint64_t entry)
-{
-	unsigned x = 62 - (b->p.cluster_bits - 8);
-	uint64_t first = entry & OFFSET_BITS;
-	uint64_t last = first;
-
-	if (entry & IMGBUILD_COMPRESSED) {
-		first = entry & ((1ULL << x) - 1);
-		last = num_round_down(first, 512) +
-		       ((entry & (IMGBUILD_COMPRESSED - 1)) >> x) * 512 + 511;
-	}
-	if (!first)
-		return;
-	for (uint64_t c = num_round_down(first, b->csize); c <= last;
-	     c += b->csize)
-		imgbuild_ref(b, c, 1);
-}
-
 static void share_table(struct imgbuild *b, uint64_t l2)
 {
 	imgbuild_ref(b, l2, 1);
 	for (uint64_t at = l2; at < l2 + b->csize; at += 8) {
 		uint64_t entry = imgbuild_peek(b, at, 8);
 
-		ref_target(b, entry);
+		ref_target(b, entry, 1);
 		imgbuild_poke(b, at, 8, entry & ~IMGBUILD_COPIED);
 	}
 }

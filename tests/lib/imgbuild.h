@@ -92,7 +92,8 @@ void imgbuild_ext(struct imgbuild *b, uint32_t type, const void *data,
  * all other extensions. */
 void imgbuild_backing(struct imgbuild *b, const char *name, const char *format);
 
-/* N clusters at the end of the file with refcount 1; returns their offset. */
+/* N clusters at the end of the file with refcount 1 (after finish: 0, and not
+ * covered by a refcount block perhaps); returns their offset. */
 uint64_t imgbuild_alloc(struct imgbuild *b, uint64_t n);
 /* Change or set the refcount of the cluster at HOFF; after finish the stored
  * one (which must exist). */
@@ -100,14 +101,15 @@ void imgbuild_ref(struct imgbuild *b, uint64_t hoff, int by);
 void imgbuild_refcount_set(struct imgbuild *b, uint64_t hoff, uint64_t value);
 uint64_t imgbuild_refcount_get(struct imgbuild *b, uint64_t hoff);
 
-/* Raw entries. l2_set makes the L2 table if there is none. */
+/* Raw entries. l2_set makes the L2 table if there is none, and a copy of one
+ * that a snapshot shares. */
 uint64_t imgbuild_l1_get(struct imgbuild *b, uint64_t idx);
 void imgbuild_l1_set(struct imgbuild *b, uint64_t idx, uint64_t entry);
 uint64_t imgbuild_l2_get(struct imgbuild *b, uint64_t goff); /* 0: no table */
 void imgbuild_l2_set(struct imgbuild *b, uint64_t goff, uint64_t entry);
 
-/* A guest cluster at GOFF; nothing may be mapped there. Each returns the host
- * offset. DATA has LEN bytes up to a cluster, the rest is zero. */
+/* A guest cluster at GOFF; the refcount of what was mapped there goes down, its
+ * room is not used again. Each returns the host offset. DATA has LEN bytes up to a cluster, the rest is zero. */
 uint64_t imgbuild_data(struct imgbuild *b, uint64_t goff, const void *data,
 		       size_t len);
 void imgbuild_zero_plain(struct imgbuild *b, uint64_t goff); /* version 3 */

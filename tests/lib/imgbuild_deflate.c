@@ -4,6 +4,7 @@
 #include "lib/imgbuild_deflate.h"
 
 #include <stdlib.h>
+#define ZLIB_CONST
 #include <zlib.h>
 #if defined(HAVE_ZSTD)
 #include <zstd.h>
@@ -16,7 +17,7 @@ size_t imgbuild_deflate_zlib(void *out, size_t cap, const void *in, size_t len)
 
 	if (deflateInit2(&z, 9, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK)
 		abort();
-	z.next_in = (z_const Bytef *)in;
+	z.next_in = in;
 	z.avail_in = (uInt)len;
 	z.next_out = out;
 	z.avail_out = (uInt)cap;
