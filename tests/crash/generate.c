@@ -25,7 +25,7 @@ static const struct {
 	{ "64k v3 rc16", { 3, 16, 4, 24, MIX, false, 0, 0, 0 } },
 	{ "512 v3 rc16 autoclear", { 3, 9, 4, 160, MIX, false, 0xf0, 0, 0 } },
 	{ "512 v3 rc64 near a new table",
-	  { 3, 9, 6, 200, MIX, false, 0, 0, (64 * 64 - 40) << 9 } },
+	  { 3, 9, 6, 200, MIX, false, 0, 0, (4096 - 88) << 9 } },
 	{ "512 v2 rc16 backing snapshot",
 	  { 2, 9, 4, 160, MIX, true, 0, 100, 0 } },
 	{ "4k v2 rc16 backing", { 2, 12, 4, 64, MIX, false, 0, 200, 0 } },
