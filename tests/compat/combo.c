@@ -40,6 +40,8 @@ static void combo_decode(size_t n, struct combo *c)
 		c->snapshot = false;
 	if (c->refcount_bits == 1 && c->compressed && c->cluster_bits > 9)
 		c->refcount_bits = 8; /* streams share clusters */
+	if (c->compressed && c->snapshot && c->refcount_bits < 16)
+		c->refcount_bits = 16; /* and a snapshot doubles it */
 	c->size = 300u << c->cluster_bits;
 	if (c->size < 3u << 20)
 		c->size = 3u << 20;
@@ -153,6 +155,18 @@ uint64_t combo_hash(const char *path)
 			h = (h ^ buf[i]) * 0x100000001b3u;
 	fclose(f);
 	return h;
+}
+
+void combo_enter(char path[64])
+{
+	const char *top = getenv("TMPDIR");
+
+	/* QEMU's tools sync a lot; in memory that costs nothing. */
+	if (!top || strlen(top) > 32)
+		top = access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm";
+	snprintf(path, 64, "%s/rawcow-compat.XXXXXX", top);
+	if (!mkdtemp(path) || chdir(path))
+		die(path);
 }
 
 uint64_t combo_random(uint64_t *state)

@@ -49,6 +49,9 @@ int combo_run(const char *prog, ...) __attribute__((sentinel));
 /* Print tool.out on stderr. */
 void combo_show(void);
 
+/* Make a folder for the test and go there; PATH gets its name. */
+void combo_enter(char path[64]);
+
 /* Whole files; abort on an error. */
 void *combo_load(const char *path, size_t len);
 void combo_save(const char *path, const void *buf, size_t len);

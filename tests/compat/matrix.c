@@ -300,14 +300,6 @@ out:
 	return e;
 }
 
-static void enter_folder(char *path)
-{
-	if (!mkdtemp(path) || chdir(path)) {
-		perror(path);
-		exit(1);
-	}
-}
-
 static const struct option options[] = {
 	{ "seed", required_argument, NULL, 's' },
 	{ "combo", required_argument, NULL, 'c' },
@@ -319,7 +311,7 @@ static const struct option options[] = {
 int main(int argc, char **argv)
 {
 	const char *scale = getenv("RAWCOW_TEST_SCALE");
-	char folder[] = "/tmp/rawcow-matrix.XXXXXX";
+	char folder[64];
 	uint64_t seed = (uint64_t)time(NULL);
 	size_t first = 0, n = 240, bad = 0;
 	unsigned ops = 500;
@@ -345,7 +337,7 @@ int main(int argc, char **argv)
 			n = 1;
 		}
 	}
-	enter_folder(folder);
+	combo_enter(folder);
 	if (combo_run("qemu-img", "--version", NULL) ||
 	    combo_run("qemu-io", "--version", NULL)) {
 		printf("SKIPPED: qemu-img or qemu-io is not installed\n");

@@ -197,7 +197,7 @@ static const struct option options[] = {
 int main(int argc, char **argv)
 {
 	const char *scale = getenv("RAWCOW_TEST_SCALE");
-	char folder[] = "/tmp/rawcow-stress.XXXXXX";
+	char folder[64];
 	size_t first = 0, n = 24;
 	int bad = 0;
 
@@ -219,8 +219,7 @@ int main(int argc, char **argv)
 			n = 1;
 		}
 	}
-	if (!mkdtemp(folder) || chdir(folder))
-		return 1;
+	combo_enter(folder);
 	if (combo_run("qemu-img", "--version", NULL)) {
 		printf("SKIPPED: qemu-img is not installed\n");
 		combo_run("rm", "-rf", folder, NULL);
