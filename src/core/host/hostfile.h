@@ -73,10 +73,11 @@ struct hostfile {
 
 enum hostfile_flags {
 	HOSTFILE_RDWR = 1,   /* else read-only */
-	HOSTFILE_CREATE = 2, /* create, or truncate to nothing; with RDWR */
+	HOSTFILE_CREATE = 2, /* create if missing, with RDWR. Never truncates:
+				somebody may hold the file; hostlock_take(),
+				then hostfile_truncate() */
 	HOSTFILE_BENEATH = 4, /* PATH must lie below the folder DIRFD */
 	HOSTFILE_BLKDEV_OK = 8, /* a block device is welcome too */
-	HOSTFILE_DIRECT = 16, /* bypass the host's page cache */
 };
 
 /*
@@ -85,6 +86,10 @@ enum hostfile_flags {
  * a tty or a socket is refused without being opened for use. *OUT is owned by
  * the caller. -ENOENT, -EACCES, -EROFS, -EXDEV (left the folder with
  * HOSTFILE_BENEATH), -EMEDIUMTYPE (not a regular file), -ENOMEM, ...
+ *
+ * With HOSTFILE_BENEATH an absolute PATH is allowed when it leads below DIRFD,
+ * and symlinks are followed as long as they do not leave it; -ENOSYS on a
+ * kernel without openat2.
  */
 int hostfile_open(struct hostfile **out, int dirfd, const char *path,
 		  unsigned flags, struct err *err);
@@ -142,6 +147,6 @@ int hostfile_stat(struct hostfile *f, struct host_stat *st)
 
 /* End of the data or hole that starts at OFF: *DATA says which it is, *END is
  * where it ends (at most the file's size). Without host support all is data.
- * OFF must lie inside the file. */
+ * -ENXIO: OFF does not lie inside the file. */
 int hostfile_next_extent(struct hostfile *f, uint64_t off, bool *data,
 			 uint64_t *end) __attribute__((warn_unused_result));
