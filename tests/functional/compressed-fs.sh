@@ -8,11 +8,9 @@ compressed_test()
 {
 	local loop
 
-	usr_files "$2" >files
-	[ "$(wc -l <files)" -gt 50 ] || skip "not enough files in /usr"
+	usr_files "$2"
 	mkdir tree fs
 	tar -C /usr -cf - -T files 2>/dev/null | tar -C tree -xf -
-	(cd tree && find . -type f -print0 | xargs -0 sha256sum) >sums
 	truncate -s $(($2 * 5 / 4 + 64))M raw
 	mke2fs -q -t ext4 -d tree raw
 	rm -rf tree

@@ -324,10 +324,15 @@ stop_strace()
 	grep -cE '(fdatasync|fsync|sync_file_range|syncfs|sync|msync)\(' "$strace_log" || true
 }
 
-# usr_files MIB: names (below /usr, regular files and links) of about so much.
+# usr_files MIB: names below /usr of about so much; "files" gets regular files
+# and links, "sums" the checksums of the regular files.
 usr_files()
 {
-	find /usr -xdev \( -type f -size -16M -o -type l \) -printf '%s %P\n' 2>/dev/null |
+	find /usr -xdev \( -type f -size -16M -o -type l \) \
+		-printf '%s %y %P\n' 2>/dev/null |
 		awk -v max=$(($1 << 20)) '{ n += $1 + 2048; if (n > max) exit
-			sub(/^[0-9]+ /, ""); print }'
+			type = $2; sub(/^[0-9]+ . /, ""); print >"files"
+			if (type == "f") print >"regular" }'
+	[ "$(wc -l <regular)" -gt 50 ] || skip "not enough files in /usr"
+	tr '\n' '\0' <regular | (cd /usr && xargs -0 sha256sum) >sums
 }

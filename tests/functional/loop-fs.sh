@@ -11,9 +11,7 @@ loop_test()
 
 	shift
 	mib=$(pick 60 400 1200)
-	usr_files "$mib" >files
-	[ "$(wc -l <files)" -gt 50 ] || skip "not enough files in /usr"
-	(cd /usr && tr '\n' '\0' <"$tmp/files" | xargs -0 sha256sum) >sums 2>/dev/null || true
+	usr_files "$mib"
 	mkdir fs
 	qemu-img create -q -f qcow2 img $((mib * 2 + 600))M
 

@@ -21,8 +21,8 @@ fresh()
 	fi
 }
 
-layouts=(cluster_size=65536 cluster_size=512,refcount_bits=64 cluster_size=4096
-	cluster_size=2M cluster_size=65536,compat=0.10)
+layouts=(cluster_size=65536 "cluster_size=512,refcount_bits=64" cluster_size=4096
+	cluster_size=2M "cluster_size=65536,compat=0.10")
 hows=("" direct)
 synced=0
 for ((i = 0; i < kills; i++)); do
@@ -30,7 +30,7 @@ for ((i = 0; i < kills; i++)); do
 		fresh "${layouts[i / 8 % 5]}" "$([ $((i / 8 % 2)) = 0 ] || echo snapshot)"
 	fi
 	mount_pid img mnt -o commit_interval=1
-	"$HELPERS" stamp mnt state $blocks 4096 $RANDOM ${hows[i % 2]} >progress 2>stopped &
+	"$HELPERS" stamp mnt state $blocks 4096 "$RANDOM" "${hows[$((i % 2))]}" >progress 2>stopped &
 	writer=$!
 	at_end_kill $writer
 	sleep 0.$((RANDOM % 9000 + 1000))
@@ -44,7 +44,7 @@ for ((i = 0; i < kills; i++)); do
 	"$HELPERS" stampcheck raw state >bad ||
 		{ cat bad >&2; fail "kill $i of seed $seed: data was lost or changed"; }
 done
-[ $synced -ge $kills ] || fail "only $synced fsyncs in $kills rounds"
+[ "$synced" -ge "$kills" ] || fail "only $synced fsyncs in $kills rounds"
 
 # It goes on from there: mounted, written and unmounted the usual way.
 mount_image img mnt

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/functions.sh"
 requires fuse qemu-img qemu-io helpers
 
-ops=$(pick 400 3000 20000)
+ops=$(pick 400 1500 20000)
 seed=${RAWCOW_TEST_SEED:-$RANDOM}
 say "seed $seed (RAWCOW_TEST_SEED to repeat)"
 
