@@ -65,10 +65,12 @@ l2=$(offset_at good "$l1")
 rb=$(offset_at good "$(offset_at good 48)")
 data=$(offset_at good "$l2")
 broken() { cp good img; }
+# 16-bit counts, clusters of 64 KiB
+refcount_at() { echo $((rb + ($1 >> 15))); }
 
 broken; poke img "$l2" "$(be64 0)"
 has_problem refcount-high img 3; like_qemu img
-broken; poke img $((rb + data / 65536 * 2)) 0000
+broken; poke img "$(refcount_at "$data")" 0000
 has_problem refcount-low img 2; like_qemu img
 has_problem copied-l2 img 2
 broken; poke img "$l2" "$(be64 "$data")"
@@ -86,7 +88,7 @@ say "what qemu-img check does not see"
 broken
 # entry 100 maps the L2 table itself, with counts that agree
 poke img $((l2 + 800)) "$(be64 "$l2")"
-poke img $((rb + l2 / 65536 * 2)) 0002
+poke img "$(refcount_at "$l2")" 0002
 poke img "$l1" "$(be64 "$l2")"
 qemu-img check -q img || say "(this qemu-img does see it)"
 has_problem role-clash img 2
