@@ -268,6 +268,20 @@ static int size_of_backing(struct hostfile *f, const char *format,
 	return 0;
 }
 
+/* With --force the image may exist: it would be emptied as its own backing. */
+static int not_the_image(struct hostfile *f, const char *image,
+			 struct err *err)
+{
+	struct host_stat hs;
+	struct stat st;
+
+	if (stat(image, &st) < 0 || hostfile_stat(f, &hs) < 0 ||
+	    st.st_dev != hs.dev || st.st_ino != hs.ino)
+		return 0;
+	return err_set(err, -EINVAL, "it is the image itself; choose another "
+		       "name for one of them");
+}
+
 /* The backing file must be there and be what -F says; it gives the size. No
  * lock: a running guest's image may well become a backing file. */
 static int look_at_backing(struct create_args *a, struct err *err)
@@ -284,7 +298,9 @@ static int look_at_backing(struct create_args *a, struct err *err)
 			       "path; write ./NAME if there is a colon in it");
 	ret = hostfile_open(&f, AT_FDCWD, path, HOSTFILE_BLKDEV_OK, err);
 	if (!ret) {
-		ret = size_of_backing(f, a->backing_format, &size, err);
+		ret = not_the_image(f, a->image, err);
+		if (!ret)
+			ret = size_of_backing(f, a->backing_format, &size, err);
 		hostfile_close(f);
 	}
 	if (ret) {

@@ -48,6 +48,29 @@ static const char *compression_name(unsigned type)
 	return type == QCOW2_COMPRESSION_ZSTD ? "zstd" : "zlib";
 }
 
+static struct json_object *bitmap_list(const struct info *info)
+{
+	struct json_object *a = json_object_new_array();
+
+	for (size_t i = 0; i < info->n_bitmaps; i++) {
+		const struct info_bitmap *b = &info->bitmaps[i];
+		struct json_object *o = json_object_new_object();
+		struct json_object *flags = json_object_new_array();
+
+		if (b->in_use)
+			json_object_array_add(flags,
+					      json_object_new_string("in-use"));
+		if (b->automatic)
+			json_object_array_add(flags,
+					      json_object_new_string("auto"));
+		json_object_object_add(o, "flags", flags);
+		json_put_text(o, "name", b->name);
+		json_put_int(o, "granularity", b->granularity);
+		json_object_array_add(a, o);
+	}
+	return a;
+}
+
 static struct json_object *specific(const struct info *i)
 {
 	const struct header *h = &i->header;
@@ -61,6 +84,8 @@ static struct json_object *specific(const struct info *i)
 	if (h->version > 2)
 		json_put_bool(d, "lazy-refcounts",
 			      h->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS);
+	if (i->n_bitmaps)
+		json_object_object_add(d, "bitmaps", bitmap_list(i));
 	if (i->data_file)
 		json_put_bool(d, "data-file-raw",
 			      h->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
@@ -171,6 +196,25 @@ static void print_snapshot(const struct snapshot *s)
 	       size_format(size, s->vm_state_size), date, clock, icount);
 }
 
+static void print_bitmaps(const struct info *info)
+{
+	if (info->n_bitmaps)
+		puts("    bitmaps:");
+	for (size_t i = 0; i < info->n_bitmaps; i++) {
+		const struct info_bitmap *b = &info->bitmaps[i];
+		int flag = 0;
+
+		printf("        [%zu]:\n            flags:\n", i);
+		if (b->in_use)
+			printf("                [%d]: in-use\n", flag++);
+		if (b->automatic)
+			printf("                [%d]: auto\n", flag++);
+		print_name("            name", b->name);
+		printf("            granularity: %" PRIu64 "\n",
+		       b->granularity);
+	}
+}
+
 static void print_specific(const struct info *i)
 {
 	const struct header *h = &i->header;
@@ -184,6 +228,7 @@ static void print_specific(const struct info *i)
 		printf("    lazy refcounts: %s\n",
 		       h->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS ? "true" :
 								     "false");
+	print_bitmaps(i);
 	printf("    refcount bits: %u\n", i->geom.refcount_bits);
 	if (h->version > 2)
 		printf("    corrupt: %s\n    extended l2: %s\n",

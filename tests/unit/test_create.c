@@ -12,6 +12,7 @@
 #include "core/admin/create.h"
 #include "core/format/qcow2.h"
 #include "core/image/info.h"
+#include "lib/hostfault.h"
 #include "lib/hostmem.h"
 #include "suite.h"
 
@@ -144,6 +145,49 @@ START_TEST(defaults)
 }
 END_TEST
 
+/* Whatever change fails, or is torn: the file is no image, until the last
+ * write of all. */
+START_TEST(no_prefix_is_an_image)
+{
+	struct create_opts o = { .size = 1 << 20, .version = 3,
+				 .cluster_size = 4096, .refcount_bits = 16,
+				 .prealloc = CREATE_PREALLOC_METADATA };
+	struct hostfault_rule rule = { .ops = HOSTFAULT_CHANGES |
+					      HOSTFAULT_SYNC,
+				       .kind = HOSTFAULT_TORN, .error = -EIO,
+				       .repeat = HOSTFAULT_FOREVER };
+	struct hostfault *h = hostfault_new();
+	uint64_t calls = 0;
+
+	for (rule.skip = 0; rule.skip == 0 || calls > rule.skip; rule.skip++) {
+		struct hostmem *m = hostmem_new();
+		struct hostfile *inner, *f;
+		struct info info;
+		struct err err = { "" };
+
+		ck_assert_int_eq(hostmem_open(&inner, m, true), 0);
+		ck_assert_int_eq(hostfault_wrap(h, &f, inner), 0);
+		hostfault_set(h, &rule);
+		if (!create_image(f, &o, &err)) {
+			ck_assert_uint_eq(hostfault_hits(h), 0);
+			calls = 0;
+		} else {
+			calls = rule.skip + 2;
+			ck_assert_str_ne(err.text, "");
+		}
+		hostfault_set(h, NULL);
+		/* the last change is the header; only its sync follows */
+		if (!hostmem_count(m, HOSTMEM_SYNC))
+			ck_assert_int_eq(info_read(&info, f, NULL),
+					 -EMEDIUMTYPE);
+		hostfile_close(f);
+		hostmem_free(m);
+	}
+	ck_assert_uint_gt(rule.skip, 8);
+	hostfault_free(h);
+}
+END_TEST
+
 START_TEST(backing)
 {
 	static const uint64_t clusters[] = { 512, 4096, 1 << 21 };
@@ -234,4 +278,5 @@ START_TEST(refusals)
 }
 END_TEST
 
-SUITE_MAIN("create", matrix, large, defaults, backing, refusals)
+SUITE_MAIN("create", matrix, large, defaults, no_prefix_is_an_image, backing,
+	   refusals)

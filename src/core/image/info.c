@@ -68,19 +68,18 @@ static int note_extension(struct info *info, const struct headerext *x)
 }
 
 static int read_names(struct info *info, const uint8_t *buf, size_t len,
-		      struct err *err)
+		      struct headerext_list *list, struct err *err)
 {
 	const struct header *h = &info->header;
-	struct headerext_list list;
-	int ret = headerext_decode(&list, h, buf, len, err);
+	int ret = headerext_decode(list, h, buf, len, err);
 
 	if (ret)
 		return ret;
-	info->unknown_ext = mem_array(list.n, sizeof(*info->unknown_ext));
+	info->unknown_ext = mem_array(list->n, sizeof(*info->unknown_ext));
 	if (!info->unknown_ext)
 		ret = -ENOMEM;
-	for (unsigned i = 0; i < list.n && !ret; i++)
-		ret = note_extension(info, &list.ext[i]);
+	for (unsigned i = 0; i < list->n && !ret; i++)
+		ret = note_extension(info, &list->ext[i]);
 	if (!ret && h->backing_offset && h->backing_size) {
 		info->backing_name = copy_text(buf + h->backing_offset,
 					       h->backing_size);
@@ -108,9 +107,81 @@ static int read_snapshots(struct info *info, struct hostfile *file,
 	return 0;
 }
 
+/* --- bitmaps: their directory (specification: "Bitmap directory") ---------- */
+
+#define BITMAP_ENTRY_LEN 24
+
+static int add_bitmap(struct info *info, const uint8_t *p, uint16_t name_len,
+		      uint32_t extra_len)
+{
+	struct info_bitmap *b = &info->bitmaps[info->n_bitmaps];
+	uint32_t flags = be32_load(p + 12);
+
+	b->in_use = flags & 1;
+	b->automatic = flags & 2;
+	b->granularity = 1ULL << (p[17] & 63);
+	b->name = copy_text(p + BITMAP_ENTRY_LEN + extra_len, name_len);
+	if (!b->name)
+		return -ENOMEM;
+	info->n_bitmaps++;
+	return 0;
+}
+
+/* A broken directory ends the list: check says what is wrong with it. */
+static int parse_bitmaps(struct info *info, const uint8_t *dir, uint64_t len,
+			 uint32_t n)
+{
+	uint64_t pos = 0;
+	size_t cap = 0;
+
+	for (uint32_t i = 0; i < n && len - pos >= BITMAP_ENTRY_LEN; i++) {
+		uint16_t name_len = be16_load(dir + pos + 18);
+		uint32_t extra_len = be32_load(dir + pos + 20);
+		uint64_t need = num_round_up((uint64_t)BITMAP_ENTRY_LEN +
+					     name_len + extra_len, 8);
+		int ret;
+
+		if (need > len - pos)
+			break;
+		ret = mem_grow(&info->bitmaps, &cap, i + 1,
+			       sizeof(*info->bitmaps));
+		if (!ret)
+			ret = add_bitmap(info, dir + pos, name_len, extra_len);
+		if (ret)
+			return ret;
+		pos += need;
+	}
+	return 0;
+}
+
+static int read_bitmaps(struct info *info, struct hostfile *file,
+			const struct headerext_list *list)
+{
+	const struct headerext *x = headerext_find(list, QCOW2_EXT_BITMAPS);
+	autofree uint8_t *dir = NULL;
+	uint64_t len;
+	uint64_t off;
+	int ret;
+
+	if (!x || x->len != 24 ||
+	    !(info->header.autoclear & QCOW2_AUTOCLEAR_BITMAPS))
+		return 0;
+	len = be64_load(x->data + 8);
+	off = be64_load(x->data + 16);
+	if (len > QCOW2_MAX_BITMAP_DIR ||
+	    !num_range_inside(off, len, info->file_size))
+		return 0;
+	dir = mem_array(1, (size_t)len);
+	if (!dir)
+		return -ENOMEM;
+	ret = hostfile_pread(file, dir, (size_t)len, off, NULL);
+	return ret ? ret : parse_bitmaps(info, dir, len, be32_load(x->data));
+}
+
 int info_read(struct info *info, struct hostfile *file, struct err *err)
 {
 	size_t cap = 1U << QCOW2_CLUSTER_BITS_MAX;
+	struct headerext_list list;
 	autofree uint8_t *buf = mem_array(1, cap);
 	int ret;
 
@@ -121,7 +192,13 @@ int info_read(struct info *info, struct hostfile *file, struct err *err)
 	if (!ret)
 		ret = read_names(info, buf,
 				 (size_t)NUM_MIN(info->file_size,
-						 info->geom.cluster_size), err);
+						 info->geom.cluster_size),
+				 &list, err);
+	if (!ret) {
+		ret = read_bitmaps(info, file, &list);
+		if (ret)
+			err_set_sys(err, ret, "cannot read the bitmaps");
+	}
 	if (!ret)
 		ret = read_snapshots(info, file, err);
 	if (ret)
@@ -134,6 +211,9 @@ void info_fini(struct info *info)
 	for (uint32_t i = 0; info->snapshots && i < info->header.nb_snapshots;
 	     i++)
 		snaptable_fini(&info->snapshots[i]);
+	for (size_t i = 0; i < info->n_bitmaps; i++)
+		free(info->bitmaps[i].name);
+	free(info->bitmaps);
 	free(info->snapshots);
 	free(info->backing_name);
 	free(info->backing_format);

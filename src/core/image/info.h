@@ -13,6 +13,12 @@
 #include "core/format/snaptable.h"
 #include "core/host/hostfile.h"
 
+struct info_bitmap {
+	char *name; /* bytes as stored */
+	uint64_t granularity;
+	bool in_use, automatic;
+};
+
 struct info {
 	struct header header;
 	struct geom geom;
@@ -25,6 +31,9 @@ struct info {
 	/* names of unknown feature bits and of unknown extension types */
 	uint32_t *unknown_ext;
 	size_t n_unknown_ext;
+	/* those that are valid (the autoclear bit is set) */
+	struct info_bitmap *bitmaps;
+	size_t n_bitmaps;
 };
 
 /* 0 or -errno with text; INFO is then empty. */
