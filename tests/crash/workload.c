@@ -291,12 +291,14 @@ static int run_ops(struct running *k)
 	rc = open_stack(k, k->mem, true);
 	for (unsigned i = 0; i < k->w->n && !rc; i++) {
 		rc = do_op(k, i);
-		if (rc && faulty && k->img)
+		if (rc && faulty) {
 			rc = 0;
-		else if (rc)
+			if (!k->img)
+				return 0;
+		} else if (rc) {
 			rc = say(k->r, "operation %u: %s %s", i + 1,
-				 strerror(rc < 0 ? -rc : rc),
-				 k->r->text);
+				 strerror(-rc), k->r->text);
+		}
 	}
 	if (!rc && !faulty)
 		rc = read_all(k);
