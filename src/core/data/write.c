@@ -139,7 +139,7 @@ int write_range(struct disk *d, const void *buf, size_t len, uint64_t goff)
 
 	while (len) {
 		struct extent e;
-		uint64_t done;
+		uint64_t done = 0;
 		int r = l2map_lookup(d->meta, goff, len, &e);
 
 		if (r == 0 && in_place(&e)) {

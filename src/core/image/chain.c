@@ -176,6 +176,26 @@ static int open_below(struct hostfile **out, int dirfd, const char *image_name,
 	return r == -EXDEV ? forbidden(t, err) : r;
 }
 
+/* Names in the chain count from the folder of the image that has them: give
+ * FILE the path by which the next name can be resolved. */
+static int set_full_name(struct hostfile *file, const char *image_name,
+			 const char *name, struct err *err)
+{
+	const char *slash = strrchr(image_name, '/');
+	int folder = slash ? (int)(slash - image_name) + 1 : 0;
+	char *full;
+
+	if (name[0] == '/')
+		folder = 0;
+	if (asprintf(&full, "%.*s%s", folder, image_name, name) < 0) {
+		hostfile_close(file);
+		return err_set_sys(err, -ENOMEM, "cannot open");
+	}
+	free(file->name);
+	file->name = full;
+	return 0;
+}
+
 static int open_file(struct hostfile **out, const struct image *img,
 		     const struct target *t, struct err *err)
 {
@@ -193,7 +213,7 @@ static int open_file(struct hostfile **out, const struct image *img,
 	else
 		r = open_below(out, dirfd, img->file->name, t, err);
 	close(dirfd);
-	return r;
+	return r < 0 ? r : set_full_name(*out, img->file->name, t->name, err);
 }
 
 static int read_image(void *ctx, void *buf, size_t len, uint64_t off)
@@ -264,6 +284,8 @@ int chain_open_backing(struct image *img, const struct headerext_list *ext,
 	if (r < 0)
 		goto out;
 	r = open_file(&file, img, &t, err);
+	if (r < 0)
+		file = NULL;
 	if (r == 0 && !strcmp(t.format, "raw"))
 		r = open_raw(b, file, opts, chain, err);
 	else if (r == 0)

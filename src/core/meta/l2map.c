@@ -251,7 +251,7 @@ static int make_table(struct meta *m, uint64_t old_hoff, uint64_t *new_hoff)
 int l2map_prepare_locked(struct meta *m, uint64_t goff)
 {
 	uint64_t i = geom_l1_index(m->geom, goff);
-	uint64_t old_hoff, new_hoff;
+	uint64_t old_hoff, new_hoff = 0;
 	bool copied;
 	int r = table_of(m, goff, &old_hoff, &copied);
 
@@ -358,8 +358,8 @@ static int change_slice(struct meta *m, struct slice *s, uint64_t i,
 int l2map_change_locked(struct meta *m, uint64_t goff, uint64_t n,
 			enum l2map_change what, uint64_t hoff)
 {
-	uint64_t l2_hoff, i;
-	struct slice *s;
+	uint64_t l2_hoff, i = 0;
+	struct slice *s = NULL;
 	bool copied;
 	int r = table_of(m, goff, &l2_hoff, &copied);
 

@@ -1,0 +1,59 @@
+#!/bin/bash
+# --pidfile, --ready-fd and sd_notify tell when the mount is usable, and only
+# then; -f, -d and -s.
+. "$(dirname "$0")/functions.sh"
+requires fuse qemu-img helpers
+
+qemu-img create -q -f qcow2 img 16M
+echo "no image" >bad
+: >mnt
+
+mount_image img mnt --pidfile "$PWD/pidfile"
+pid=$(cat pidfile)
+kill -0 "$pid" || fail "the pidfile names $pid, which is not there"
+tr '\0' ' ' </proc/"$pid"/cmdline | grep -q rawcow || fail "$pid is not rawcow"
+umount_wait mnt
+wait_for 5 gone "$pid" || fail "$pid still runs after rawcow umount"
+[ ! -e pidfile ] || fail "the pidfile was left"
+
+mkfifo fifo
+exec 9<>fifo
+mount_image img mnt --ready-fd 9
+read -r -t 5 -N 1 -u 9 _ || fail "nothing came on the ready fd"
+umount_wait mnt
+refuses "bad" "$RAWCOW" bad mnt --ready-fd 9 --pidfile "$PWD/pidfile"
+[ ! -e pidfile ] || fail "a pidfile after a failure"
+exec 9>&-
+
+"$HELPERS" notify "$tmp/sock" 20 >notified &
+listener=$!
+at_end_kill $listener
+wait_for 5 test -S sock
+NOTIFY_SOCKET=$tmp/sock "$RAWCOW" -f img mnt 2>err &
+pid=$!
+at_end_kill $pid
+wait $listener || fail "no READY=1; got: $(cat notified)"
+is_mounted "$tmp/mnt" || fail "READY=1 before the mount"
+umount_wait mnt
+wait $pid || fail "rawcow -f exits $? after umount"
+
+for flag in -f -d "-f -s"; do
+	# shellcheck disable=SC2086
+	"$RAWCOW" $flag img mnt >out 2>err &
+	pid=$!
+	at_end_kill $pid
+	wait_for 10 is_mounted "$tmp/mnt" || fail "$flag: $(cat err)"
+	"$HELPERS" write mnt 1000 5000 1
+	umount_wait mnt
+	wait $pid || fail "rawcow $flag exits $?: $(cat err)"
+	[ "$flag" != -d ] || [ -s err ] || fail "-d says nothing"
+done
+mount_image img mnt -s
+"$HELPERS" write mnt 100000 5000 1
+umount_wait mnt
+check_clean img
+
+# In the background it holds on to nothing of the shell's.
+out=$("$RAWCOW" img mnt 2>&1)
+[ -z "$out" ] || fail "a successful mount says: $out"
+umount_wait mnt

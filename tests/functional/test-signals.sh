@@ -1,0 +1,61 @@
+#!/bin/bash
+# SIGTERM, SIGINT and SIGHUP commit, unmount and exit 0. The commit timer
+# works. A plain umount leaves a closed, clean image.
+. "$(dirname "$0")/functions.sh"
+requires fuse qemu-img helpers
+
+disk=mnt
+oracle=raw
+truncate -s 32M raw
+qemu-img create -q -f qcow2 img 32M
+: >mnt
+seed=1
+
+start()
+{
+	"$RAWCOW" -f img mnt "$@" 2>err &
+	pid=$!
+	at_end_kill $pid
+	wait_for 10 is_mounted "$tmp/mnt" || fail "no mount: $(cat err)"
+	seed=$((seed + 1))
+	both write $((seed * 1000001)) 900000 $seed
+}
+
+finished()
+{
+	wait $pid || fail "exit $? after $1: $(cat err)"
+	! is_mounted "$tmp/mnt" || fail "still mounted after $1"
+	check_clean img
+	same_content img raw
+}
+
+for signal in TERM INT HUP; do
+	start -o commit_interval=3600
+	kill -$signal $pid
+	finished SIG$signal
+done
+
+start
+if [ "$(id -u)" = 0 ]; then umount mnt; else fusermount3 -u mnt; fi
+finished "umount"
+
+mount_pid img mnt -o commit_interval=3600
+both write 20M 1M 77
+kill -TERM "$daemon"
+wait_for 10 gone "$daemon" || fail "does not end on SIGTERM in the background"
+! is_mounted "$tmp/mnt" || fail "still mounted"
+check_clean img
+same_content img raw
+
+# The timer commits without anybody asking: a kill later loses nothing. The
+# file stays open, because closing commits too.
+mount_pid img mnt -o commit_interval=1
+exec 8<>mnt
+both write 25M 1M 78
+sleep 3
+kill -9 "$daemon"
+wait_for 10 gone "$daemon"
+exec 8>&-
+umount -l mnt 2>/dev/null || fusermount3 -uz mnt
+check_not_corrupt img
+same_content img raw
