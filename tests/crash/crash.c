@@ -18,6 +18,15 @@
 #define WORKERS 2
 #define HASHES (1U << 22)
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define DEFAULT_MODE "--small"
+#else
+#define DEFAULT_MODE "--quick"
+#endif
+
+static const char *const dumps[WORKERS] = { "crash-state.qcow2",
+					    "crash-state2.qcow2" };
+
 struct goal {
 	uint64_t states; /* unique, over all workers */
 	double seconds;	 /* stop after */
@@ -70,7 +79,8 @@ static void pick(struct workload *w, uint64_t i, uint64_t seed)
 static void work(struct share *s, unsigned me, const struct goal *g)
 {
 	struct workload_run r = { .sample_every = 100, .qemu_every = 1,
-				  .qemu_left = g->qemu / WORKERS };
+				  .qemu_left = g->qemu / WORKERS,
+				  .dump = dumps[me] };
 	double end = now() + g->seconds;
 	struct workload w;
 
@@ -147,8 +157,8 @@ static int report(struct share *const *s, const struct goal *g, double seconds)
 	for (unsigned i = 0; i < WORKERS; i++) {
 		if (!s[i]->failed)
 			continue;
-		printf("BAD: %s\nimage: crash-state.qcow2; again: "
-		       "crash --replay %.*s\n", s[i]->text,
+		printf("BAD: %s\nimage: %s; again: crash --replay %.*s\n",
+		       s[i]->text, dumps[i],
 		       (int)strcspn(s[i]->text, "\n"), s[i]->text);
 		rc = 1;
 	}
@@ -198,7 +208,8 @@ static int run_all(const struct goal *g)
 /* NAME as it was printed: all:CONFIG:LEN:INDEX or random:CONFIG:SEED. */
 static int replay(const char *name)
 {
-	struct workload_run r = { .sample_every = 10, .qemu_every = 1 };
+	struct workload_run r = { .sample_every = 1, .qemu_every = 1,
+				  .dump = dumps[0] };
 	unsigned long long index;
 	unsigned config, len;
 	struct workload w;
@@ -233,9 +244,9 @@ static bool have_qemu(void)
 
 static int usage(void)
 {
-	fputs("usage: crash --quick | --small | --nightly STATES |\n"
+	fputs("usage: crash [--quick | --small | --nightly STATES |\n"
 	      "             --replay WORKLOAD | --mutants [BUG] |\n"
-	      "             --import LOG IMAGE\n"
+	      "             --import LOG IMAGE]\n"
 	      "RAWCOW_CRASH_SEED chooses other random workloads.\n", stderr);
 	return 2;
 }
@@ -244,14 +255,18 @@ int main(int argc, char **argv)
 {
 	const char *seed = getenv("RAWCOW_CRASH_SEED");
 	struct goal g = { .seed = seed ? strtoull(seed, NULL, 0) : 1 };
-	const char *mode = argc > 1 ? argv[1] : "--quick";
+	const char *mode = argc > 1 ? argv[1] : DEFAULT_MODE;
 
 	log_setup(LOG_TARGET_STDERR, LOG_LEVEL_ERROR);
 	if (!strcmp(mode, "--import"))
 		return argc == 4 ? import_check(argv[2], argv[3]) : usage();
-	if (!strcmp(mode, "--mutants"))
+	if (!strcmp(mode, "--mutants")) {
+		/* broken images are expected there, and complaints about them */
+		if (!freopen("/dev/null", "w", stderr))
+			return 2;
 		return mutants_run(argc > 2 ? (unsigned)atoi(argv[2]) : 0,
 				   true);
+	}
 	if (!strcmp(mode, "--replay"))
 		return argc == 3 ? replay(argv[2]) : usage();
 	if (!strcmp(mode, "--quick")) {

@@ -177,7 +177,7 @@ enum oracle_verdict oracle_check(const struct oracle *o, uint64_t sec,
 	for (i = s->n; i-- > s->durable;)
 		if (same(o, sec, s->gen[i], gen))
 			return ORACLE_OK;
-	while (i-- > 0)
+	for (i = s->durable; i-- > 0;)
 		if (same(o, sec, s->gen[i], gen))
 			return ORACLE_LOST;
 	return gen == ORACLE_ZERO ? ORACLE_LOST : ORACLE_FOREIGN;

@@ -175,7 +175,7 @@ static void hook_write(void *arg, size_t len, uint64_t off)
 	if (pthread_create(&k->flusher, NULL, flush_thread, k))
 		abort();
 	clock_gettime(CLOCK_REALTIME, &end);
-	end.tv_nsec += 100000000;
+	end.tv_nsec += 20000000;
 	end.tv_sec += end.tv_nsec / 1000000000;
 	end.tv_nsec %= 1000000000;
 	/* a commit may wait for the write: then it goes on without it */
@@ -291,12 +291,17 @@ static int run_ops(struct running *k)
 	rc = open_stack(k, k->mem, true);
 	for (unsigned i = 0; i < k->w->n && !rc; i++) {
 		rc = do_op(k, i);
-		if (rc && faulty && k->img)
+		if (rc && faulty) {
 			rc = 0;
-		else if (rc)
+			if (!k->img)
+				return 0;
+		} else if (rc) {
+			char why[200];
+
+			snprintf(why, sizeof(why), "%.180s", k->r->text);
 			rc = say(k->r, "operation %u: %s %s", i + 1,
-				 strerror(rc < 0 ? -rc : rc),
-				 k->r->text);
+				 strerror(-rc), why);
+		}
 	}
 	if (!rc && !faulty)
 		rc = read_all(k);
@@ -416,7 +421,7 @@ static int compound(struct running *k, const uint8_t *img, uint64_t len,
 	struct running k2 = { .r = k->r, .w = k->w, .start = k->start,
 			      .oracle = k->oracle, .armed = -1 };
 	uint32_t *gen = calloc(k->start->sectors, sizeof(*gen));
-	uint64_t seed = k->r->stats.states, size;
+	uint64_t seed = k->w->seed + len, size;
 	struct checker c;
 	uint8_t *buf = NULL;
 	int rc;
@@ -536,7 +541,7 @@ static int enumerate_log(struct running *k)
 		.sample = sample,
 		.sample_every = k->r->sample_every,
 		.product_max = k->r->product_max,
-		.dump = "crash-state.qcow2",
+		.dump = k->r->dump,
 	};
 	int rc;
 

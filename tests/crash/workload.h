@@ -61,6 +61,7 @@ struct workload_run {
 	uint64_t qemu_left;    /* states for qemu-img check */
 	uint64_t qemu_every, qemu_done, compounds;
 	uint64_t runs, product_max;
+	const char *dump;    /* file for the first bad state, or NULL */
 	char dir[64]; /* scratch; holds the backing file */
 	char text[600];
 	enum enumerate_fault fault;
