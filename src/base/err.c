@@ -3,7 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void set_text(struct err *err, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0)))
+set_text(struct err *err, const char *fmt, va_list ap)
 {
 	int n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
 

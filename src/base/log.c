@@ -35,7 +35,8 @@ static int syslog_priority(enum log_level level)
 	return LOG_DEBUG;
 }
 
-static void emit(enum log_level level, const char *fmt, va_list ap)
+static void __attribute__((format(printf, 2, 0)))
+emit(enum log_level level, const char *fmt, va_list ap)
 {
 	char line[1024];
 

@@ -29,7 +29,7 @@ enum seed_bug {
 	SEED_MAX
 };
 
-#if RAWCOW_SEEDED_BUGS
+#if defined(RAWCOW_SEEDED_BUGS)
 extern enum seed_bug seed_active; /* defined by the test */
 #define SEED_BUG(b) (seed_active == (b))
 #else

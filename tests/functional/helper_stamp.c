@@ -9,7 +9,6 @@
  * two. Blocks of which the number mod 8 is 7 are also punched, so zeroes are
  * allowed there.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

@@ -9,7 +9,6 @@
  * cache and through O_DIRECT, because the kernel promises nothing for a page
  * that is used both ways at once.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/falloc.h>

@@ -1,7 +1,6 @@
 /*
  * helpers: the simple commands, and what all commands share.
  */
-#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>

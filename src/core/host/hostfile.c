@@ -9,6 +9,7 @@
 #include "core/host/hostfile.h"
 
 #include <errno.h>
+#include <libgen.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -57,6 +58,15 @@ int hostfile_open(struct hostfile **out, int dirfd, const char *path,
 		return err_set_sys(err, ret, "cannot open '%s'", path);
 	}
 	return 0;
+}
+
+int hostfile_open_folder(int *dirfd, const char *file_name, struct err *err)
+{
+	autofree char *copy = strdup(file_name);
+
+	if (!copy)
+		return err_set_sys(err, -ENOMEM, "cannot open");
+	return hostops_posix_open_folder(dirfd, dirname(copy), err);
 }
 
 void hostfile_close(struct hostfile *f)

@@ -94,6 +94,10 @@ enum hostfile_flags {
 int hostfile_open(struct hostfile **out, int dirfd, const char *path,
 		  unsigned flags, struct err *err);
 
+/* A descriptor of the folder that FILE_NAME lies in, to open its neighbours
+ * with. The caller closes it. -errno with text. */
+int hostfile_open_folder(int *dirfd, const char *file_name, struct err *err);
+
 /* Wrap a table of the caller's: tests, recorders. Takes ownership of CTX on
  * success only. -ENOMEM. */
 int hostfile_wrap(struct hostfile **out, const struct host_ops *ops, void *ctx,

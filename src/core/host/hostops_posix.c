@@ -469,3 +469,14 @@ const struct host_ops hostops_posix_table = {
 	.lock = posix_lock,
 	.close = posix_close,
 };
+
+int hostops_posix_open_folder(int *dirfd, const char *path, struct err *err)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_set_sys(err, -errno, "cannot open the folder '%s'",
+				   path);
+	*dirfd = fd;
+	return 0;
+}

@@ -1,0 +1,66 @@
+/* cmd: what all sub-commands do alike; see cmd.h. */
+#include "cli/cmd.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int cmd_fail(const char *image, const struct err *err)
+{
+	char name[1024];
+
+	if (!image)
+		fprintf(stderr, "rawcow: %s\n", err->text);
+	else
+		fprintf(stderr, "rawcow: %s: %s\n",
+			err_escape(name, sizeof(name), image, strlen(image)),
+			err->text);
+	return 1;
+}
+
+int cmd_open(struct hostfile **out, const char *path, enum hostlock_role role,
+	     struct err *err)
+{
+	struct hostfile *f;
+	int ret = hostfile_open(&f, AT_FDCWD, path, HOSTFILE_BLKDEV_OK, err);
+
+	if (ret)
+		return ret;
+	ret = hostlock_take(f, role, err);
+	if (ret && ret != -EOPNOTSUPP) {
+		size_t used = strlen(err->text);
+
+		if (ret == -EAGAIN)
+			snprintf(err->text + used, sizeof(err->text) - used,
+				 ", or read it as it is with -U");
+		hostfile_close(f);
+		return ret;
+	}
+	*out = f;
+	return 0;
+}
+
+char *cmd_beside(const char *path, const char *name)
+{
+	const char *slash = strrchr(path, '/');
+	char *out = NULL;
+
+	if (name[0] == '/' || !slash)
+		return strdup(name);
+	if (asprintf(&out, "%.*s%s", (int)(slash + 1 - path), path, name) < 0)
+		return NULL;
+	return out;
+}
+
+bool cmd_is_url(const char *name)
+{
+	const char *p = name;
+
+	while (isalnum((unsigned char)*p) || *p == '.' || *p == '+' ||
+	       *p == '-')
+		p++;
+	return p > name && *p == ':';
+}

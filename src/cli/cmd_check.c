@@ -1,0 +1,259 @@
+/*
+ * cmd_check: rawcow check. Exit status, JSON keys and summary as qemu-img's,
+ * so that scripts can use either.
+ */
+#include "cli/cmd.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/args.h"
+#include "cli/json.h"
+#include "cli/progress.h"
+#include "core/admin/check.h"
+
+#define PROBLEMS_MAX 1000 /* listed; the counts count all */
+
+enum { STATUS_OK, STATUS_FAILED, STATUS_CORRUPT, STATUS_LEAKS,
+       STATUS_UNSUPPORTED = 63 };
+
+struct check_args {
+	const char *image;
+	bool json, shared, progress, quiet, help;
+};
+
+struct listing {
+	const struct check_args *args;
+	struct progress progress;
+	struct json_object *problems; /* with --json */
+	uint64_t n;
+};
+
+static const char *const class_name[] = {
+	[PROBLEM_CORRUPTION] = "corruption",
+	[PROBLEM_LEAK] = "leak",
+	[PROBLEM_CHECK_ERROR] = "check-error",
+};
+
+static void usage(void)
+{
+	fputs("rawcow check [OPTION...] IMAGE\n"
+	      "Look for errors and leaked clusters; IMAGE is not changed.\n\n"
+	      "  --output=human|json   how to print (--json for short)\n"
+	      "  -U, --force-share     read IMAGE although another program "
+	      "writes it:\n"
+	      "                        it may look damaged then\n"
+	      "  -p, --progress        show progress on a terminal\n"
+	      "  -q, --quiet           print nothing but errors\n"
+	      "  -f, --format=qcow2    accepted, since there is no other\n"
+	      "  -h, --help            this text\n\n"
+	      "Exit status: 0 no errors; 1 the check could not be made; "
+	      "2 errors;\n3 leaked clusters, but no errors; "
+	      "63 not supported.\n", stdout);
+}
+
+static void on_problem(void *arg, const struct problem *p)
+{
+	struct listing *l = arg;
+	struct json_object *o;
+
+	if (l->n++ >= PROBLEMS_MAX)
+		return;
+	if (!l->problems) {
+		if (l->args->quiet)
+			return;
+		progress_end(&l->progress);
+		printf("%s %s: %s\n", p->cls == PROBLEM_LEAK ? "LEAK" : "ERROR",
+		       problem_name(p->code), p->text);
+		return;
+	}
+	o = json_object_new_object();
+	json_put_text(o, "code", problem_name(p->code));
+	json_put_text(o, "class", class_name[p->cls]);
+	json_put_int(o, "offset", p->hoff);
+	json_put_text(o, "text", p->text);
+	json_object_array_add(l->problems, o);
+}
+
+/* Members that are zero are left out, as qemu-img does. */
+static void put_count(struct json_object *o, const char *key, uint64_t v)
+{
+	if (v)
+		json_put_int(o, key, v);
+}
+
+static int print_json(struct listing *l, const struct check_result *r)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_count(o, "image-end-offset", r->image_end_offset);
+	put_count(o, "total-clusters", r->total_clusters);
+	json_put_int(o, "check-errors", r->check_errors);
+	put_count(o, "corruptions", r->corruptions);
+	put_count(o, "leaks", r->leaks);
+	put_count(o, "allocated-clusters", r->allocated_clusters);
+	put_count(o, "fragmented-clusters", r->fragmented_clusters);
+	put_count(o, "compressed-clusters", r->compressed_clusters);
+	json_put_text(o, "filename", l->args->image);
+	json_put_text(o, "format", "qcow2");
+	json_object_object_add(o, "problems", l->problems);
+	if (l->n > PROBLEMS_MAX)
+		json_put_int(o, "problems-omitted", l->n - PROBLEMS_MAX);
+	return json_print(o);
+}
+
+static double percent(uint64_t part, uint64_t of)
+{
+	return (double)part * 100.0 / (double)of;
+}
+
+static void print_human(const struct listing *l, const struct check_result *r)
+{
+	if (l->n > PROBLEMS_MAX)
+		printf("%" PRIu64 " more are not listed\n",
+		       l->n - PROBLEMS_MAX);
+	if (r->corruptions)
+		printf("\n%" PRIu64 " errors were found on the image.\n"
+		       "Data may be corrupted, or further writes to the image "
+		       "may corrupt it.\n", r->corruptions);
+	if (r->leaks)
+		printf("\n%" PRIu64 " leaked clusters were found on the image."
+		       "\nThis means waste of disk space, but no harm to data."
+		       "\n", r->leaks);
+	if (r->check_errors)
+		printf("\n%" PRIu64 " parts of the image could not be read.\n",
+		       r->check_errors);
+	if (!r->corruptions && !r->leaks && !r->check_errors)
+		puts("No errors were found on the image.");
+	if (r->allocated_clusters && r->total_clusters)
+		printf("%" PRIu64 "/%" PRIu64 " = %0.2f%% allocated, "
+		       "%0.2f%% fragmented, %0.2f%% compressed clusters\n",
+		       r->allocated_clusters, r->total_clusters,
+		       percent(r->allocated_clusters, r->total_clusters),
+		       percent(r->fragmented_clusters, r->allocated_clusters),
+		       percent(r->compressed_clusters, r->allocated_clusters));
+	printf("Image end offset: %" PRIu64 "\n", r->image_end_offset);
+}
+
+static int parse(struct check_args *a, int argc, char **argv, struct err *err)
+{
+	enum { OPT_OUTPUT = ARGS_LONG, OPT_JSON };
+	static const struct option longs[] = {
+		{ "output", required_argument, NULL, OPT_OUTPUT },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "force-share", no_argument, NULL, 'U' },
+		{ "progress", no_argument, NULL, 'p' },
+		{ "quiet", no_argument, NULL, 'q' },
+		{ "format", required_argument, NULL, 'f' },
+		{ "repair", required_argument, NULL, 'r' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 }
+	};
+	static const char *const outputs[] = { "human", "json", NULL };
+	static const char *const formats[] = { "qcow2", NULL };
+	int opt;
+	int ret;
+
+	while ((opt = args_next(argc, argv, ":Upqf:r:h", longs, err)) != -1) {
+		switch (opt) {
+		case OPT_OUTPUT:
+			ret = args_word("--output", optarg, outputs, err);
+			if (ret < 0)
+				return ret;
+			a->json = ret == 1;
+			break;
+		case OPT_JSON:
+			a->json = true;
+			break;
+		case 'U':
+			a->shared = true;
+			break;
+		case 'p':
+			a->progress = true;
+			break;
+		case 'q':
+			a->quiet = true;
+			break;
+		case 'f':
+			ret = args_word("-f", optarg, formats, err);
+			if (ret < 0)
+				return ret;
+			break;
+		case 'r':
+			return err_set(err, -ENOTSUP, "check cannot repair yet;"
+				       " check without -r, and repair with "
+				       "qemu-img check -r");
+		case 'h':
+			a->help = true;
+			return 0;
+		default:
+			return -EINVAL;
+		}
+	}
+	if (argc - optind != 1)
+		return err_set(err, -EINVAL, "check takes one image; see "
+			       "rawcow check -h");
+	a->image = argv[optind];
+	return 0;
+}
+
+static int status_of(const struct check_result *r)
+{
+	if (r->check_errors)
+		return STATUS_FAILED;
+	if (r->corruptions)
+		return STATUS_CORRUPT;
+	return r->leaks ? STATUS_LEAKS : STATUS_OK;
+}
+
+static int run(struct hostfile *file, const struct check_args *a)
+{
+	struct listing l = { .args = a };
+	struct check_opts opts = { .report = on_problem, .report_arg = &l,
+				   .progress = progress_update,
+				   .progress_arg = &l.progress };
+	struct check_result res;
+	struct err err = { "" };
+	int ret;
+
+	if (a->json)
+		l.problems = json_object_new_array();
+	progress_begin(&l.progress, a->progress && !a->quiet);
+	ret = check_image(file, &opts, &res, &err);
+	progress_end(&l.progress);
+	if (ret) {
+		json_object_put(l.problems);
+		cmd_fail(a->image, &err);
+		return ret == -ENOTSUP ? STATUS_UNSUPPORTED : STATUS_FAILED;
+	}
+	if (a->json && print_json(&l, &res) < 0)
+		return STATUS_FAILED;
+	if (!a->json && !a->quiet)
+		print_human(&l, &res);
+	if (fflush(stdout))
+		return STATUS_FAILED;
+	return status_of(&res);
+}
+
+int cmd_check(int argc, char **argv)
+{
+	struct check_args a = { 0 };
+	struct hostfile *file;
+	struct err err = { "" };
+	int status;
+
+	if (parse(&a, argc, argv, &err) < 0)
+		return cmd_fail(NULL, &err);
+	if (a.help) {
+		usage();
+		return fflush(stdout) ? STATUS_FAILED : STATUS_OK;
+	}
+	if (cmd_open(&file, a.image, a.shared ? HOSTLOCK_IMAGE_SHARED :
+						HOSTLOCK_IMAGE_RO, &err) < 0)
+		return cmd_fail(NULL, &err);
+	status = run(file, &a);
+	hostfile_close(file);
+	return status;
+}

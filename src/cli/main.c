@@ -1,0 +1,71 @@
+/*
+ * main: the table of sub-commands. Without one of these words the first word
+ * is an image, and rawcow mounts it.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cmd.h"
+
+static const struct command {
+	const char *word;
+	int (*run)(int argc, char **argv);
+	const char *usage, *what;
+} commands[] = {
+	{ "mount", cmd_mount, "[mount] IMAGE MOUNTPOINT [-o OPT,...] [-f]",
+	  "serve IMAGE as a raw file at MOUNTPOINT" },
+	{ "umount", cmd_umount, "umount MOUNTPOINT",
+	  "commit, unmount, wait until the image is closed" },
+	{ "create", cmd_create, "create [-o OPT,...] IMAGE [SIZE]",
+	  "make a new image" },
+	{ "info", cmd_info, "info [--json] IMAGE", "say what IMAGE is" },
+	{ "check", cmd_check, "check [--json] IMAGE",
+	  "look for errors and leaks in IMAGE" },
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *out)
+{
+	fputs("rawcow: serves a qcow2 image as a raw file, read and write\n\n",
+	      out);
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		fprintf(out, "rawcow %s\n        %s\n", commands[i].usage,
+			commands[i].what);
+	fputs("rawcow -h | -V\n        this help; the version\n\n"
+	      "Each command has its own -h, and a page: rawcow(1), "
+	      "rawcow-create(1), ...\n", out);
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+int main(int argc, char **argv)
+{
+	const char *word = argc > 1 ? argv[1] : NULL;
+
+	if (argc && (!strcmp(base_name(argv[0]), "mount.rawcow") ||
+		     !strcmp(base_name(argv[0]), "mount.fuse.rawcow")))
+		return cmd_mount(argc, argv);
+	if (!word) {
+		fputs("rawcow: what shall be mounted, and where? See rawcow -h\n",
+		      stderr);
+		return 1;
+	}
+	if (!strcmp(word, "-h") || !strcmp(word, "--help")) {
+		usage(stdout);
+		return fflush(stdout) ? 1 : 0;
+	}
+	if (!strcmp(word, "-V") || !strcmp(word, "--version")) {
+		puts("rawcow " PACKAGE_VERSION);
+		return fflush(stdout) ? 1 : 0;
+	}
+	for (size_t i = 0; i < N_COMMANDS; i++)
+		if (!strcmp(word, commands[i].word))
+			return commands[i].run(argc - 1, argv + 1);
+	return cmd_mount(argc, argv);
+}

@@ -1,0 +1,320 @@
+/*
+ * checktab: L1 and L2 tables. The L1 tables come first, the active one before
+ * those of the snapshots; each counts the L2 tables it names. Then every L2
+ * table is read once, and adds as many references to what it maps as L1
+ * entries name it: the time does not depend on how many snapshots share it.
+ */
+#include "core/admin/checkwalk.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+#include "base/be.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "core/codec/codec.h"
+#include "core/format/l2entry.h"
+#include "core/format/qcow2.h"
+
+#define L1_RESERVED (~(QCOW2_ENTRY_COPIED | QCOW2_OFFSET_MASK))
+#define L2_RESERVED (~(QCOW2_ENTRY_COPIED | QCOW2_OFFSET_MASK | QCOW2_ENTRY_ZERO))
+#define VERIFIED 1024 /* streams remembered as good */
+
+struct checktab_l2 {
+	uint64_t hoff;
+	uint64_t refs; /* L1 entries that name it */
+	bool active;   /* one of them is in the active L1 */
+	UT_hash_handle hh;
+};
+
+/* The reading of L2 tables. */
+struct l2walk {
+	struct checkwalk *w;
+	const struct codec *codec;
+	uint8_t *table;	    /* a cluster */
+	uint8_t *in, *out;  /* two clusters, one cluster */
+	uint64_t *verified; /* descriptors whose stream is good */
+	uint64_t contiguous; /* where the next data would not be a fragment */
+	uint64_t done;
+};
+
+/* --- L1 -------------------------------------------------------------------- */
+
+static int l2_note(struct checkwalk *w, uint64_t hoff, bool active)
+{
+	struct checktab_l2 *t;
+
+	HASH_FIND(hh, w->l2s, &hoff, sizeof(hoff), t);
+	if (t) {
+		t->refs++;
+		t->active |= active;
+		return 0;
+	}
+	if (checkmap_charge(&w->map, sizeof(*t) + 2 * sizeof(UT_hash_bucket)))
+		return -ENOMEM;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	t->hoff = hoff;
+	t->refs = 1;
+	t->active = active;
+	HASH_ADD(hh, w->l2s, hoff, sizeof(hoff), t);
+	if (!t->hh.tbl) {
+		free(t);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+/* In the active tables COPIED says: the stored refcount is exactly one. */
+static void check_copied(struct checkwalk *w, enum problem_code code,
+			 uint64_t raw, uint64_t hoff)
+{
+	uint64_t stored = checkmap_stored(&w->map, hoff >> w->g.cluster_bits);
+	bool copied = raw & QCOW2_ENTRY_COPIED;
+
+	if (copied == (stored == 1))
+		return;
+	checkwalk_report(w, code, hoff,
+			 "COPIED is %s for the %s at %#" PRIx64
+			 " with refcount %" PRIu64, copied ? "set" : "clear",
+			 code == PROBLEM_COPIED_L1 ? "L2 table" : "cluster",
+			 hoff, stored);
+}
+
+static int l1_entry(struct checkwalk *w, uint64_t raw, uint64_t index,
+		    bool active)
+{
+	uint64_t hoff = raw & QCOW2_OFFSET_MASK;
+	int ret;
+
+	if (raw & L1_RESERVED)
+		checkwalk_report(w, PROBLEM_L1_ENTRY, hoff,
+				 "L1 entry %" PRIu64 " has reserved bits: %#"
+				 PRIx64, index, raw);
+	if (!hoff) {
+		if (raw & QCOW2_ENTRY_COPIED)
+			checkwalk_report(w, PROBLEM_L1_ENTRY, 0, "L1 entry %"
+					 PRIu64 " has COPIED and no table",
+					 index);
+		return 0;
+	}
+	if (!num_is_aligned(hoff, w->g.cluster_size)) {
+		checkwalk_report(w, PROBLEM_L1_ENTRY, hoff,
+				 "L1 entry %" PRIu64 ": the L2 table at %#"
+				 PRIx64 " is not cluster aligned", index, hoff);
+		return 0;
+	}
+	if (!checkwalk_inside(w, hoff, w->g.cluster_size)) {
+		checkwalk_report(w, PROBLEM_L1_RANGE, hoff,
+				 "L1 entry %" PRIu64 ": the L2 table at %#"
+				 PRIx64 " is outside the file", index, hoff);
+		return 0;
+	}
+	if (active)
+		check_copied(w, PROBLEM_COPIED_L1, raw, hoff);
+	ret = checkwalk_mark(w, hoff, w->g.cluster_size,
+			     active ? CHECKROLE_L2 : CHECKROLE_SNAP_L2, 1);
+	return ret ? ret : l2_note(w, hoff, active);
+}
+
+int checktab_l1(struct checkwalk *w, uint64_t l1_offset, uint64_t entries,
+		bool active)
+{
+	uint64_t len = entries * 8;
+	autofree uint8_t *table = mem_array((size_t)entries, 8);
+	int ret;
+
+	if (!table)
+		return -ENOMEM;
+	ret = checkwalk_mark(w, l1_offset, len,
+			     active ? CHECKROLE_L1 : CHECKROLE_SNAP_L1, 1);
+	if (ret || !len || !checkwalk_read(w, table, len, l1_offset))
+		return ret;
+	for (uint64_t i = 0; i < entries && !ret; i++) {
+		uint64_t raw = be64_load(table + i * 8);
+
+		if (raw)
+			ret = l1_entry(w, raw, i, active);
+	}
+	return ret;
+}
+
+/* --- L2 -------------------------------------------------------------------- */
+
+static void count_fragments(struct l2walk *lw, uint64_t hoff)
+{
+	struct check_result *res = lw->w->res;
+
+	res->allocated_clusters++;
+	if (lw->contiguous && hoff != lw->contiguous)
+		res->fragmented_clusters++;
+	lw->contiguous = hoff + lw->w->g.cluster_size;
+}
+
+static int standard_entry(struct l2walk *lw, const struct checktab_l2 *t,
+			  uint64_t raw, uint64_t index)
+{
+	struct checkwalk *w = lw->w;
+	uint64_t hoff = raw & QCOW2_OFFSET_MASK;
+	uint64_t reserved = L2_RESERVED;
+
+	if (w->g.version < 3)
+		reserved |= QCOW2_ENTRY_ZERO;
+	if (raw & reserved)
+		checkwalk_report(w, PROBLEM_L2_ENTRY, t->hoff,
+				 "entry %" PRIu64 " of the L2 table at %#"
+				 PRIx64 " has reserved bits: %#" PRIx64, index,
+				 t->hoff, raw);
+	if (!hoff) {
+		if (raw == QCOW2_ENTRY_COPIED)
+			checkwalk_report(w, PROBLEM_L2_ENTRY, t->hoff,
+					 "entry %" PRIu64 " of the L2 table at "
+					 "%#" PRIx64 " has COPIED and no "
+					 "cluster", index, t->hoff);
+		return 0;
+	}
+	if (!num_is_aligned(hoff, w->g.cluster_size)) {
+		checkwalk_report(w, PROBLEM_L2_ENTRY, hoff,
+				 "entry %" PRIu64 " of the L2 table at %#"
+				 PRIx64 ": the cluster at %#" PRIx64
+				 " is not aligned", index, t->hoff, hoff);
+		return 0;
+	}
+	if (t->active)
+		count_fragments(lw, hoff);
+	if (!checkwalk_inside(w, hoff, w->g.cluster_size)) {
+		checkwalk_report(w, PROBLEM_L2_RANGE, hoff,
+				 "entry %" PRIu64 " of the L2 table at %#"
+				 PRIx64 ": the cluster at %#" PRIx64
+				 " is outside the file", index, t->hoff, hoff);
+		return 0;
+	}
+	if (t->active)
+		check_copied(w, PROBLEM_COPIED_L2, raw, hoff);
+	return checkwalk_mark(w, hoff, w->g.cluster_size, CHECKROLE_DATA,
+			      t->refs);
+}
+
+/* Decompress it, unless that very stream was found good a moment ago. */
+static void check_stream(struct l2walk *lw, uint64_t raw, uint64_t hoff,
+			 uint64_t len)
+{
+	struct checkwalk *w = lw->w;
+	uint64_t *slot;
+
+	raw &= ~QCOW2_ENTRY_COPIED;
+	slot = &lw->verified[(raw * 0x9e3779b97f4a7c15ULL) >> 54];
+	if (*slot == raw || !lw->codec)
+		return;
+	if (!checkwalk_read(w, lw->in, len, hoff))
+		return;
+	if (lw->codec->decompress(lw->out, (size_t)w->g.cluster_size, lw->in,
+				  (size_t)len) < 0)
+		checkwalk_report(w, PROBLEM_COMPRESSED_DATA, hoff,
+				 "the compressed data at %#" PRIx64
+				 " does not decompress", hoff);
+	else
+		*slot = raw;
+}
+
+static int compressed_entry(struct l2walk *lw, const struct checktab_l2 *t,
+			    uint64_t raw, uint64_t index)
+{
+	struct checkwalk *w = lw->w;
+	unsigned shift = 62 - (w->g.cluster_bits - 8);
+	uint64_t hoff = raw & ((1ULL << shift) - 1);
+	uint64_t sectors = ((raw & ~(3ULL << 62)) >> shift) + 1;
+	uint64_t start = num_round_down(hoff, QCOW2_SECTOR);
+	uint64_t len = sectors * QCOW2_SECTOR;
+
+	if (raw & QCOW2_ENTRY_COPIED)
+		checkwalk_report(w, PROBLEM_L2_ENTRY, hoff,
+				 "entry %" PRIu64 " of the L2 table at %#"
+				 PRIx64 " has COPIED on compressed data",
+				 index, t->hoff);
+	if (t->active) {
+		/* compressed data counts as fragmented, as in qemu-img */
+		w->res->allocated_clusters++;
+		w->res->compressed_clusters++;
+		w->res->fragmented_clusters++;
+	}
+	if (start >= QCOW2_HOST_OFFSET_MAX || !checkwalk_inside(w, start, len)) {
+		checkwalk_report(w, PROBLEM_COMPRESSED_RANGE, hoff,
+				 "entry %" PRIu64 " of the L2 table at %#"
+				 PRIx64 ": compressed data at %#" PRIx64
+				 " is outside the file", index, t->hoff, hoff);
+		return 0;
+	}
+	check_stream(lw, raw, hoff, start + len - hoff);
+	return checkwalk_mark(w, start, len, CHECKROLE_COMPRESSED, t->refs);
+}
+
+static int l2_table(struct l2walk *lw, const struct checktab_l2 *t)
+{
+	struct checkwalk *w = lw->w;
+	int ret = 0;
+
+	if (checkwalk_hole(w, t->hoff, w->g.cluster_size) ||
+	    !checkwalk_read(w, lw->table, w->g.cluster_size, t->hoff))
+		return 0;
+	lw->contiguous = 0;
+	for (uint64_t i = 0; i < w->g.l2_entries && !ret; i++) {
+		uint64_t raw = be64_load(lw->table + i * 8);
+
+		if (raw & QCOW2_ENTRY_COMPRESSED)
+			ret = compressed_entry(lw, t, raw, i);
+		else if (raw)
+			ret = standard_entry(lw, t, raw, i);
+	}
+	return ret;
+}
+
+static void progress(struct l2walk *lw)
+{
+	const struct check_opts *o = lw->w->opts;
+	uint64_t n = HASH_COUNT(lw->w->l2s);
+
+	lw->done++;
+	if (o->progress)
+		o->progress(o->progress_arg, (unsigned)(lw->done * 1000 / n));
+}
+
+int checktab_walk_l2s(struct checkwalk *w)
+{
+	size_t cs = (size_t)w->g.cluster_size;
+	autofree uint8_t *table = mem_aligned(cs);
+	autofree uint8_t *in = mem_aligned(2 * cs + QCOW2_SECTOR);
+	autofree uint8_t *out = mem_aligned(cs);
+	autofree uint64_t *verified = mem_array(VERIFIED, 8);
+	struct l2walk lw = { .w = w, .codec = codec_get(w->g.compression),
+			     .table = table, .in = in, .out = out,
+			     .verified = verified };
+	int ret = 0;
+
+	if (!table || !in || !out || !verified)
+		return -ENOMEM;
+	for (const struct checktab_l2 *t = w->l2s; t && !ret; t = t->hh.next) {
+		ret = l2_table(&lw, t);
+		progress(&lw);
+	}
+	return ret;
+}
+
+void checktab_fini(struct checkwalk *w)
+{
+	struct checktab_l2 *t = w->l2s;
+
+	if (t)
+		HASH_CLEAR(hh, w->l2s);
+	while (t) {
+		struct checktab_l2 *next = t->hh.next;
+
+		free(t);
+		t = next;
+	}
+}

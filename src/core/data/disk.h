@@ -1,0 +1,30 @@
+/*
+ * disk: what a request needs to know about an open image. Const after open.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "core/codec/codec.h"
+#include "core/data/backing.h"
+#include "core/data/clustercache.h"
+#include "core/data/inflight.h"
+#include "core/format/geom.h"
+#include "core/host/hostfile.h"
+#include "core/meta/meta.h"
+
+struct disk {
+	const struct geom *geom;
+	struct hostfile *file;
+	struct meta *meta;
+	const struct codec *codec;	/* of compressed clusters; may be NULL */
+	struct clustercache *cache;	/* decoded clusters */
+	const struct backing *backing;	/* NULL: none */
+	struct inflight inflight;	/* its own */
+};
+
+/* Does an unallocated cluster at GOFF read as zero? */
+static inline bool disk_hole_is_zero(const struct disk *d, uint64_t goff)
+{
+	return !d->backing || goff >= d->backing->size;
+}

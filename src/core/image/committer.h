@@ -1,0 +1,32 @@
+/*
+ * committer: the thread that commits every few seconds, when much is dirty,
+ * and gives freed clusters back, so that requests need not.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "base/lock.h"
+
+struct meta;
+
+struct committer {
+	struct lock lock;
+	struct lock_cond wake;
+	bool running, stop, kicked; /* lock */
+	unsigned seconds;	    /* const while running */
+	struct meta *meta;
+	pthread_t thread;
+};
+
+void committer_init(struct committer *c);
+/* Stops the thread if it runs. */
+void committer_fini(struct committer *c);
+
+/* -EAGAIN, -ENOMEM. */
+int committer_start(struct committer *c, struct meta *m, unsigned seconds);
+void committer_stop(struct committer *c);
+
+/* Commit soon. False when no thread runs. */
+bool committer_kick(struct committer *c);

@@ -1,0 +1,109 @@
+/* Requests: reads, writes, zeroes, commits. */
+#include "core/image/image.h"
+
+#include <errno.h>
+
+#include "core/data/read.h"
+#include "core/data/write.h"
+#include "core/data/zero.h"
+#include "core/image/open.h"
+
+int image_read(struct image *img, void *buf, size_t len, uint64_t off)
+{
+	struct epoch_ticket t = epoch_enter(&img->meta.epoch);
+	int r = read_range(&img->disk, buf, len, off);
+
+	epoch_leave(&img->meta.epoch, t);
+	if (r == -EUCLEAN)
+		state_mark_corrupt(img);
+	return r;
+}
+
+/* A change of any kind, so that what surrounds it is said once. */
+struct change {
+	const void *buf; /* NULL: zero the range */
+	uint64_t len, off;
+	bool unmap;
+};
+
+static int apply(struct image *img, const struct change *c)
+{
+	struct epoch_ticket t = epoch_enter(&img->meta.epoch);
+	int r;
+
+	if (c->buf)
+		r = write_range(&img->disk, c->buf, c->len, c->off);
+	else
+		r = zero_range(&img->disk, c->off, c->len, c->unmap);
+	epoch_leave(&img->meta.epoch, t);
+	return r;
+}
+
+/* The disk is full: clusters that were freed but have not matured may help.
+ * The one place where a write waits for a commit. */
+static bool make_room(struct image *img)
+{
+	struct meta *m = &img->meta;
+	bool any;
+
+	lock_take(&m->lock);
+	any = alloc_has_freed_locked(m);
+	lock_drop(&m->lock);
+	return any && writeback_all(m) == 0;
+}
+
+/* Start a commit when much is dirty; wait for it when memory gets short. */
+static void relieve(struct image *img)
+{
+	enum writeback_pressure p = writeback_pressure(&img->meta);
+
+	if (p == WRITEBACK_CALM)
+		return;
+	if (!committer_kick(&img->committer) || p == WRITEBACK_URGENT)
+		(void)!writeback_flush(&img->meta);
+}
+
+static int change(struct image *img, const struct change *c)
+{
+	int r = state_begin_write(img);
+
+	if (r < 0)
+		return r;
+	r = apply(img, c);
+	if (r == -ENOSPC && make_room(img))
+		r = apply(img, c);
+	if (r == -EUCLEAN)
+		state_mark_corrupt(img);
+	relieve(img);
+	return r;
+}
+
+int image_write(struct image *img, const void *buf, size_t len, uint64_t off)
+{
+	return len ? change(img, &(struct change){ .buf = buf, .len = len,
+						   .off = off })
+		   : 0;
+}
+
+int image_zero(struct image *img, uint64_t off, uint64_t len, bool unmap)
+{
+	struct change c = { .len = len,
+			    .off = off,
+			    .unmap = unmap && !img->discard_ignore };
+
+	return len ? change(img, &c) : 0;
+}
+
+int image_flush(struct image *img)
+{
+	if (img->state.readonly || img->no_flush)
+		return 0;
+	return writeback_flush(&img->meta);
+}
+
+int image_commit_all(struct image *img)
+{
+	if (img->state.readonly || img->no_flush)
+		return 0;
+	return writeback_all(&img->meta);
+}

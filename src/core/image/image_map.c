@@ -1,0 +1,105 @@
+/* What stands where: image_map(). */
+#include <errno.h>
+
+#include "base/num.h"
+#include "core/image/open.h"
+#include "core/meta/l2map.h"
+
+static int map_raw(struct hostfile *file, uint64_t off, uint64_t max,
+		   unsigned depth, struct image_extent *out)
+{
+	uint64_t end;
+	bool data;
+	int r = hostfile_next_extent(file, off, &data, &end);
+
+	if (r < 0)
+		return r;
+	out->kind = data ? IMAGE_EXTENT_DATA : IMAGE_EXTENT_ZERO;
+	out->len = NUM_MIN(max, end - off);
+	out->depth = depth;
+	out->has_hoff = data;
+	out->hoff = off;
+	return 0;
+}
+
+static int map_one(struct image *img, uint64_t off, uint64_t max,
+		   unsigned depth, struct image_extent *out);
+
+/* An unallocated range of IMG. */
+static int map_behind(struct image *img, uint64_t off, uint64_t max,
+		      unsigned depth, struct image_extent *out)
+{
+	const struct chain_backing *b = &img->backing;
+
+	if (disk_hole_is_zero(&img->disk, off)) {
+		*out = (struct image_extent){ .kind = IMAGE_EXTENT_HOLE,
+					      .len = max,
+					      .depth = depth };
+		return 0;
+	}
+	max = NUM_MIN(max, b->backing.size - off);
+	return b->raw ? map_raw(b->raw, off, max, depth + 1, out)
+		      : map_one(b->image, off, max, depth + 1, out);
+}
+
+static enum image_extent_kind kind_of(enum l2entry_kind kind)
+{
+	switch (kind) {
+	case L2ENTRY_PLAIN:
+		return IMAGE_EXTENT_DATA;
+	case L2ENTRY_COMPRESSED:
+		return IMAGE_EXTENT_COMPRESSED;
+	case L2ENTRY_ZERO_PLAIN:
+	case L2ENTRY_ZERO_ALLOC:
+		return IMAGE_EXTENT_ZERO;
+	case L2ENTRY_UNALLOCATED:
+		break;
+	}
+	return IMAGE_EXTENT_HOLE;
+}
+
+static int map_one(struct image *img, uint64_t off, uint64_t max,
+		   unsigned depth, struct image_extent *out)
+{
+	struct epoch_ticket t = epoch_enter(&img->meta.epoch);
+	struct extent e;
+	int r = l2map_lookup(&img->meta, off, max, &e);
+
+	epoch_leave(&img->meta.epoch, t);
+	if (r < 0)
+		return r;
+	if (e.kind == L2ENTRY_UNALLOCATED)
+		return map_behind(img, off, e.len, depth, out);
+	*out = (struct image_extent){
+		.kind = kind_of(e.kind),
+		.len = e.len,
+		.depth = depth,
+		.has_hoff = e.kind == L2ENTRY_PLAIN ||
+			    e.kind == L2ENTRY_ZERO_ALLOC,
+		.hoff = e.hoff,
+	};
+	return 0;
+}
+
+static bool continues(const struct image_extent *a,
+		      const struct image_extent *b)
+{
+	return a->kind == b->kind && a->depth == b->depth &&
+	       a->has_hoff == b->has_hoff &&
+	       (!a->has_hoff || a->hoff + a->len == b->hoff);
+}
+
+int image_map(struct image *img, uint64_t off, uint64_t max,
+	      struct image_extent *out)
+{
+	struct image_extent next;
+	int r = map_one(img, off, max, 0, out);
+
+	while (r == 0 && out->len < max) {
+		r = map_one(img, off + out->len, max - out->len, 0, &next);
+		if (r < 0 || !continues(out, &next))
+			return 0;
+		out->len += next.len;
+	}
+	return r;
+}

@@ -1,0 +1,207 @@
+#include "core/image/open.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "core/format/feature.h"
+#include "core/format/qcow2.h"
+#include "core/host/hostlock.h"
+
+#define L2_CACHE_DEFAULT (32ULL << 20)
+#define REFCOUNT_CACHE_DEFAULT (8ULL << 20)
+#define CLUSTER_CACHE_DEFAULT (16ULL << 20)
+#define CACHE_MAX (1ULL << 40)
+
+/* The first cluster, or as much of the largest one as the file has. */
+static int read_first_cluster(struct hostfile *file, uint8_t **buf, size_t *len,
+			      uint64_t *file_size, struct err *err)
+{
+	size_t max = (size_t)1 << QCOW2_CLUSTER_BITS_MAX;
+	struct host_stat st;
+	size_t got;
+	int r = hostfile_stat(file, &st);
+
+	if (r < 0)
+		return err_set_sys(err, r, "cannot stat");
+	max = (size_t)NUM_MIN((uint64_t)max, st.size);
+	*buf = mem_array(max + QCOW2_SECTOR, 1);
+	if (!*buf)
+		return err_set_sys(err, -ENOMEM, "cannot open");
+	r = hostfile_pread(file, *buf, max, 0, &got);
+	if (r < 0)
+		return err_set_sys(err, r, "cannot read the header");
+	*len = got;
+	*file_size = st.size;
+	return 0;
+}
+
+/* The snapshot table may not lie outside the file, or rawcow would have
+ * accepted a truncated image; its content is the check's business. */
+static int check_snapshot_place(const struct header *h, uint64_t file_size,
+				struct err *err)
+{
+	if (!h->nb_snapshots ||
+	    num_range_inside(h->snapshots_offset, 1, file_size))
+		return 0;
+	return err_set(err, -EUCLEAN,
+		       "the snapshot table at host offset %#" PRIx64
+		       " lies outside the file",
+		       h->snapshots_offset);
+}
+
+struct parsed {
+	uint8_t *cluster; /* first cluster; owned */
+	size_t len;
+	uint64_t file_size;
+	struct headerext_list ext; /* points into cluster */
+};
+
+static int parse(struct image *img, struct parsed *p, struct err *err)
+{
+	int r = read_first_cluster(img->file, &p->cluster, &p->len,
+				   &p->file_size, err);
+
+	if (r == 0)
+		r = header_decode(&img->header, p->cluster, p->len,
+				  p->file_size, err);
+	if (r == 0)
+		r = headerext_decode(&p->ext, &img->header, p->cluster, p->len,
+				     err);
+	if (r == 0)
+		r = feature_refusal(&img->header, &p->ext, err);
+	if (r == 0)
+		r = check_snapshot_place(&img->header, p->file_size, err);
+	if (r == 0)
+		header_geom(&img->header, &img->geom);
+	return r;
+}
+
+static uint64_t budget(uint64_t asked, uint64_t by_default)
+{
+	return asked ? NUM_MIN(asked, CACHE_MAX) : by_default;
+}
+
+/* The tables, and what requests need around them. */
+static int set_up(struct image *img, const struct parsed *p,
+		  const struct image_opts *opts, struct err *err)
+{
+	struct meta_budget b = {
+		.l2 = budget(opts->l2_cache_size, L2_CACHE_DEFAULT),
+		.refcount = budget(opts->refcount_cache_size,
+				   REFCOUNT_CACHE_DEFAULT),
+	};
+	struct disk *d = &img->disk;
+	int r;
+
+	r = clustercache_new(&d->cache, img->geom.cluster_size,
+			     budget(opts->cluster_cache_size,
+				    CLUSTER_CACHE_DEFAULT));
+	if (r < 0)
+		return err_set_sys(err, r, "cannot open");
+	r = meta_open(&img->meta, img->file, &img->geom, &img->header,
+		      p->cluster, !img->state.readonly, &b, err);
+	if (r < 0)
+		return r;
+	d->meta = &img->meta;
+	d->geom = &img->geom;
+	d->file = img->file;
+	d->codec = codec_get(img->geom.compression);
+	img->meta.alloc.punch = !opts->discard_ignore;
+	img->discard_ignore = opts->discard_ignore;
+	img->no_flush = opts->no_flush;
+	return 0;
+}
+
+static enum hostlock_role lock_role(const struct image *img,
+				    const struct image_opts *opts)
+{
+	if (!img->state.readonly)
+		return HOSTLOCK_IMAGE_RW;
+	return opts->force_share ? HOSTLOCK_IMAGE_SHARED : HOSTLOCK_IMAGE_RO;
+}
+
+static int lock_file(struct image *img, const struct image_opts *opts,
+		     struct err *err)
+{
+	int r;
+
+	if (opts->no_lock)
+		return 0;
+	r = hostlock_take(img->file, lock_role(img, opts), err);
+	if (r != -EOPNOTSUPP)
+		return r;
+	if (!img->state.readonly)
+		return err_set(err, r,
+			       "the filesystem has no file locks to keep other writers out; use -o locking=off if you are sure that there are none");
+	log_line(LOG_LEVEL_WARN,
+		 "%s: the filesystem has no file locks; another program may change the image",
+		 img->file->name);
+	return 0;
+}
+
+/* A marked image opens read-only: give back the writer's locks. */
+static int downgrade(struct image *img, const struct image_opts *opts,
+		     struct err *err)
+{
+	enum hostlock_role before = lock_role(img, opts);
+
+	if (!state_downgrade(&img->state, &img->header))
+		return 0;
+	if (opts->no_lock)
+		return 0;
+	hostlock_drop(img->file, before);
+	return lock_file(img, opts, err);
+}
+
+int open_image(struct image **out, struct hostfile *file,
+	       const struct image_opts *opts, struct chain *chain,
+	       struct err *err)
+{
+	struct image *img = mem_array(1, sizeof(*img));
+	struct parsed p = { 0 };
+	int r;
+
+	if (!img)
+		return err_set_sys(err, -ENOMEM, "cannot open");
+	img->file = file;
+	state_init(&img->state, opts->readonly || !file->writable);
+	inflight_init(&img->disk.inflight);
+	committer_init(&img->committer);
+	r = chain_add(chain, file, err);
+	if (r == 0)
+		r = lock_file(img, opts, err);
+	if (r == 0)
+		r = parse(img, &p, err);
+	if (r == 0)
+		r = downgrade(img, opts, err);
+	if (r == 0)
+		r = set_up(img, &p, opts, err);
+	if (r == 0)
+		r = chain_open_backing(img, &p.ext, p.cluster, opts, chain,
+				       err);
+	free(p.cluster);
+	if (r < 0) {
+		img->file = NULL; /* stays the caller's */
+		open_discard(img);
+		return r;
+	}
+	*out = img;
+	return 0;
+}
+
+void open_discard(struct image *img)
+{
+	committer_fini(&img->committer);
+	chain_close_backing(&img->backing);
+	if (img->disk.meta)
+		meta_fini(&img->meta);
+	clustercache_free(img->disk.cache);
+	inflight_fini(&img->disk.inflight);
+	state_fini(&img->state);
+	hostfile_close(img->file);
+	free(img);
+}

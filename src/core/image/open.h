@@ -1,0 +1,38 @@
+/*
+ * open: the open image itself, and the steps that open one.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/lock.h"
+#include "core/data/disk.h"
+#include "core/format/headerext.h"
+#include "core/image/chain.h"
+#include "core/image/committer.h"
+#include "core/image/image.h"
+#include "core/image/state.h"
+
+struct image {
+	struct hostfile *file;
+	struct header header;	/* as opened */
+	struct geom geom;
+	struct meta meta;
+	struct disk disk;
+	struct chain_backing backing; /* disk.backing refers to it */
+	struct state state;
+	struct committer committer;
+	bool discard_ignore, no_flush; /* const after open */
+};
+
+/*
+ * Open FILE as a qcow2 image with its chain. CHAIN collects the files of the
+ * chain so far (this one included on return). Owns FILE on success only.
+ */
+int open_image(struct image **out, struct hostfile *file,
+	       const struct image_opts *opts, struct chain *chain,
+	       struct err *err);
+
+/* Free everything, write nothing. */
+void open_discard(struct image *img);

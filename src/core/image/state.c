@@ -1,0 +1,77 @@
+#include "core/image/state.h"
+
+#include <errno.h>
+
+#include "core/format/feature.h"
+#include "core/format/qcow2.h"
+#include "core/image/open.h"
+
+void state_init(struct state *s, bool readonly)
+{
+	s->readonly = readonly;
+	lock_init(&s->lock);
+}
+
+void state_fini(struct state *s)
+{
+	lock_fini(&s->lock);
+}
+
+bool state_downgrade(struct state *s, const struct header *h)
+{
+	if (s->readonly)
+		return false;
+	if (h->incompatible & QCOW2_INCOMPAT_CORRUPT)
+		s->reason = "it is marked corrupt; repair it with 'qemu-img check -r all'";
+	else if (h->incompatible & QCOW2_INCOMPAT_DIRTY)
+		s->reason = "it was not closed properly and its refcounts may be wrong; repair it with 'qemu-img check -r all'";
+	s->readonly = s->reason != NULL;
+	return s->readonly;
+}
+
+static int first_write(struct image *img)
+{
+	struct meta *m = &img->meta;
+	uint64_t stale = feature_autoclear_stale(img->header.autoclear);
+	int r = 0;
+
+	lock_take(&img->state.lock);
+	if (!atomic_load(&img->state.ready)) {
+		if (img->header.version >= 3 && stale)
+			r = writeback_set_features(m, img->header.incompatible,
+						   img->header.autoclear &
+							   ~stale);
+		if (r == 0)
+			atomic_store(&img->state.ready, true);
+	}
+	lock_drop(&img->state.lock);
+	return r;
+}
+
+int state_begin_write(struct image *img)
+{
+	if (img->state.readonly)
+		return -EROFS;
+	if (atomic_load(&img->meta.failed) || atomic_load(&img->meta.corrupt))
+		return -EIO;
+	return atomic_load(&img->state.ready) ? 0 : first_write(img);
+}
+
+int state_mark_corrupt(struct image *img)
+{
+	struct state *s = &img->state;
+	bool mine;
+
+	if (s->readonly || img->header.version < 3)
+		return -EIO;
+	lock_take(&s->lock);
+	mine = !s->marked_corrupt;
+	s->marked_corrupt = true;
+	lock_drop(&s->lock);
+	if (mine)
+		(void)!writeback_set_features(
+			&img->meta,
+			img->header.incompatible | QCOW2_INCOMPAT_CORRUPT,
+			img->meta.header.autoclear);
+	return -EIO;
+}

@@ -1,0 +1,210 @@
+#include "core/meta/alloc.h"
+
+#include <errno.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/seed.h"
+#include "core/meta/meta.h"
+
+static void list_fini(struct alloc_list *l)
+{
+	free(l->r);
+	memset(l, 0, sizeof(*l));
+}
+
+void alloc_fini(struct alloc *a)
+{
+	list_fini(&a->freed);
+	list_fini(&a->cut);
+	list_fini(&a->ripe);
+}
+
+/* Take [HIDX, HIDX + N), found free and covered. */
+static int take(struct meta *m, uint64_t hidx, uint64_t n)
+{
+	const struct geom *g = m->geom;
+	int r;
+
+	if (meta_is_root(m, hidx << g->cluster_bits, n << g->cluster_bits))
+		return meta_corrupt(m, "free cluster in use as a table",
+				    hidx << g->cluster_bits);
+	r = refcount_add_locked(m, hidx, n);
+	if (r < 0)
+		return r;
+	refcount_note_use_locked(m, hidx, n);
+	if (hidx + n > atomic_load(&m->end_hidx))
+		atomic_store(&m->end_hidx, hidx + n);
+	m->alloc.hint = hidx + n;
+	refcount_reserve_locked(m, hidx + n);
+	return 0;
+}
+
+/* A free run, covered; making coverage may use up the run: look again. */
+static int find(struct meta *m, uint64_t min, uint64_t max, uint64_t *hidx,
+		uint64_t *n)
+{
+	uint64_t area_mask = m->geom->refblock_entries - 1;
+	bool changed;
+	int r;
+
+	do {
+		r = refcount_find_free_locked(m, m->alloc.hint, min, max, hidx,
+					      n);
+		if (r == -ENOSPC && m->alloc.hint) {
+			m->alloc.hint = 0;
+			r = refcount_find_free_locked(m, 0, min, max, hidx, n);
+		}
+		if (r < 0)
+			return r;
+		/* do not open a new area for the tail of a run */
+		if (*n > min)
+			*n = NUM_MAX(min, NUM_MIN(*n, area_mask + 1 -
+							      (*hidx & area_mask)));
+		r = refcount_cover_locked(m, *hidx, *n, &changed);
+		if (r < 0)
+			return r;
+	} while (changed);
+	return 0;
+}
+
+int alloc_run_locked(struct meta *m, uint64_t want, uint64_t *hidx, uint64_t *n,
+		     bool *fresh)
+{
+	uint64_t end;
+	int r = find(m, 1, want, hidx, n);
+
+	if (r < 0)
+		return r;
+	end = atomic_load(&m->end_hidx);
+	*fresh = *hidx >= end;
+	if (!*fresh && *hidx + *n > end)
+		*n = end - *hidx;
+	return take(m, *hidx, *n);
+}
+
+int alloc_exact_locked(struct meta *m, uint64_t n, uint64_t *hidx)
+{
+	uint64_t got;
+	int r = find(m, n, n, hidx, &got);
+
+	return r < 0 ? r : take(m, *hidx, n);
+}
+
+void alloc_give_back_locked(struct meta *m, uint64_t hidx, uint64_t n)
+{
+	if (refcount_sub_locked(m, hidx, n) < 0)
+		log_limited(LOG_LEVEL_WARN,
+			    "%s: %llu clusters leak after a failed write",
+			    m->file->name, (unsigned long long)n);
+	m->alloc.hint = NUM_MIN(m->alloc.hint, hidx);
+}
+
+int alloc_free_reserve_locked(struct meta *m, size_t n)
+{
+	struct alloc_list *l = &m->alloc.freed;
+
+	return mem_grow(&l->r, &l->cap, l->n + n, sizeof(*l->r));
+}
+
+void alloc_free_later_locked(struct meta *m, uint64_t hidx, uint64_t n)
+{
+	struct alloc_list *l = &m->alloc.freed;
+	struct alloc_range *last = l->n ? &l->r[l->n - 1] : NULL;
+
+	if (SEED_BUG(SEED_PUNCH_EARLY))
+		(void)!hostfile_punch(m->file, hidx << m->geom->cluster_bits,
+				      n << m->geom->cluster_bits);
+	if (SEED_BUG(SEED_REUSE_EARLY)) {
+		alloc_give_back_locked(m, hidx, n);
+		return;
+	}
+	if (last && last->hidx + last->n == hidx)
+		last->n += n;
+	else
+		l->r[l->n++] = (struct alloc_range){ hidx, n };
+	l->clusters += n;
+}
+
+/* The part of [HIDX, HIDX + N) from HIDX on whose clusters lose their last
+ * reference (*LAST) or keep some. */
+static uint64_t same_fate(struct meta *m, uint64_t hidx, uint64_t n, bool *last)
+{
+	uint64_t k;
+
+	for (k = 0; k < n; k++) {
+		uint64_t v;
+		bool is_last = refcount_get_locked(m, hidx + k, &v) == 0 &&
+			       v == 1;
+
+		if (k == 0)
+			*last = is_last;
+		else if (is_last != *last)
+			break;
+	}
+	return k;
+}
+
+/* [R5] The punch ends before the count says free. */
+static void punch_range(struct meta *m, struct alloc_range r)
+{
+	while (r.n) {
+		bool last = false;
+		uint64_t k;
+
+		lock_take(&m->lock);
+		k = same_fate(m, r.hidx, r.n, &last);
+		lock_drop(&m->lock);
+		if (last && hostfile_punch(m->file,
+					   r.hidx << m->geom->cluster_bits,
+					   k << m->geom->cluster_bits) ==
+				    -EOPNOTSUPP)
+			atomic_store(&m->alloc.no_punch, true);
+		r.hidx += k;
+		r.n -= k;
+	}
+}
+
+static void free_range_locked(struct meta *m, struct alloc_range r)
+	LOCK_REQUIRES(&m->lock)
+{
+	int e = refcount_sub_locked(m, r.hidx, r.n);
+
+	m->alloc.hint = NUM_MIN(m->alloc.hint, r.hidx);
+	if (e < 0)
+		log_limited(LOG_LEVEL_WARN,
+			    "%s: cannot free %llu clusters at host offset %#llx; run 'rawcow check' on the image",
+			    m->file->name, (unsigned long long)r.n,
+			    (unsigned long long)(r.hidx << m->geom->cluster_bits));
+}
+
+void alloc_mature(struct meta *m)
+{
+	struct alloc_list l;
+
+	lock_take(&m->lock);
+	l = m->alloc.ripe;
+	memset(&m->alloc.ripe, 0, sizeof(m->alloc.ripe));
+	lock_drop(&m->lock);
+	if (!l.n)
+		goto out;
+	if (!SEED_BUG(SEED_PIN_DROPPED))
+		epoch_wait(&m->epoch); /* [R3] nobody holds the old extent */
+	if (atomic_load(&m->failed))
+		goto out; /* [R8] */
+	for (size_t i = 0; i < l.n; i++) {
+		if (m->alloc.punch && !atomic_load(&m->alloc.no_punch))
+			punch_range(m, l.r[i]);
+		lock_take(&m->lock);
+		free_range_locked(m, l.r[i]);
+		lock_drop(&m->lock);
+	}
+out:
+	list_fini(&l);
+}
+
+bool alloc_has_freed_locked(struct meta *m)
+{
+	return m->alloc.freed.n || m->alloc.ripe.n;
+}

@@ -1,0 +1,79 @@
+/*
+ * alloc: which host clusters are handed out, and when freed ones may be used
+ * again.
+ *
+ * The life of a host cluster:
+ *
+ *	free --alloc_run--> taken --l2map_install--> mapped
+ *	mapped --alloc_free_later--> freed in memory only
+ *	  --commit: the removal is on disk--> maturing
+ *	  --requests that may still hold it have left, punch--> free
+ *
+ * A freed cluster keeps its count until it has matured, so that the allocator
+ * cannot see it as free [R3], no decrement precedes the removal [R4], and no
+ * punch does either [R5]. A taken cluster that was never mapped goes back with
+ * alloc_give_back(), at once.
+ *
+ * All functions need meta.lock unless they say otherwise.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/lock.h"
+
+struct meta;
+
+struct alloc_range {
+	uint64_t hidx, n; /* host clusters */
+};
+
+struct alloc_list {
+	struct alloc_range *r;
+	size_t n, cap;
+	uint64_t clusters;
+};
+
+struct alloc {
+	uint64_t hint;		 /* meta.lock: where the next search starts */
+	struct alloc_list freed; /* meta.lock: dropped since the last cut */
+	struct alloc_list cut;	 /* the running commit's: dropped before its
+				    cut; owned by that commit */
+	struct alloc_list ripe;	 /* meta.lock: removal on disk, may mature */
+	bool punch;		 /* const after open: give room back */
+	atomic_bool no_punch;	 /* the host cannot */
+};
+
+void alloc_fini(struct alloc *a);
+
+/*
+ * Take up to WANT neighbouring clusters; at least one. Their counts are 1 in
+ * memory. *FRESH: they were never part of the file and read as zero.
+ * -ENOSPC: the format can address no more; -EUCLEAN; -EIO; -ENOMEM.
+ */
+int alloc_run_locked(struct meta *m, uint64_t want, uint64_t *hidx,
+		     uint64_t *n, bool *fresh);
+
+/* Take exactly N neighbouring clusters, for a table. Errors as above. */
+int alloc_exact_locked(struct meta *m, uint64_t n, uint64_t *hidx);
+
+/* Clusters of alloc_run() that no entry refers to: free at once. */
+void alloc_give_back_locked(struct meta *m, uint64_t hidx, uint64_t n);
+
+/* Make room to note N more ranges. -ENOMEM. Call before changing entries. */
+int alloc_free_reserve_locked(struct meta *m, size_t n);
+
+/* One reference to each of N clusters was dropped in memory. Cannot fail
+ * after alloc_free_reserve_locked(). */
+void alloc_free_later_locked(struct meta *m, uint64_t hidx, uint64_t n);
+
+/* Finish ripe frees: wait for requests that may hold them, punch, decrement.
+ * Takes meta.lock itself; never inside an epoch. */
+void alloc_mature(struct meta *m) LOCK_EXCLUDES(&m->lock);
+
+/* Is there something that alloc_mature(), or a commit and then alloc_mature(),
+ * would free? */
+bool alloc_has_freed_locked(struct meta *m);

@@ -1,0 +1,60 @@
+#include "fuse/ctl.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static bool send_to(const char *addr, unsigned len, enum ctl_kind kind,
+		    int result)
+{
+	struct sockaddr_un sa = { .sun_family = AF_UNIX };
+	struct ctl_message m = { .kind = kind, .result = result };
+	socklen_t salen = offsetof(struct sockaddr_un, sun_path) + 1 + len;
+	bool ok;
+	int fd;
+
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return false;
+	memcpy(sa.sun_path + 1, addr, len);
+	ok = sendto(fd, &m, sizeof(m), MSG_NOSIGNAL, (struct sockaddr *)&sa,
+		    salen) == sizeof(m);
+	close(fd);
+	return ok;
+}
+
+void ctl_init(struct ctl *c)
+{
+	lock_init(&c->lock);
+	c->addr_len = 0;
+}
+
+void ctl_fini(struct ctl *c)
+{
+	lock_fini(&c->lock);
+}
+
+void ctl_commit(struct ctl *c, struct image *img, struct ctl_request *req)
+{
+	req->pid = getpid();
+	req->result = image_commit_all(img);
+	req->hello = 0;
+	if (req->addr_len == 0 || req->addr_len > CTL_ADDR_MAX)
+		return;
+	req->hello = send_to(req->addr, req->addr_len, CTL_HELLO, 0);
+	lock_take(&c->lock);
+	memcpy(c->addr, req->addr, CTL_ADDR_MAX);
+	c->addr_len = req->hello ? req->addr_len : 0;
+	lock_drop(&c->lock);
+}
+
+void ctl_bye(struct ctl *c, int result)
+{
+	lock_take(&c->lock);
+	if (c->addr_len)
+		send_to(c->addr, c->addr_len, CTL_BYE, result);
+	lock_drop(&c->lock);
+}

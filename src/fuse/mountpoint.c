@@ -1,0 +1,247 @@
+#include "fuse/mountpoint.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+/* Undo the \ooo of /proc/self/mountinfo, in place. */
+static void unescape(char *s)
+{
+	char *out = s;
+
+	for (; *s; s++) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] &&
+		    s[3]) {
+			*out++ = (char)((s[1] - '0') * 64 +
+					(s[2] - '0') * 8 + (s[3] - '0'));
+			s += 3;
+		} else {
+			*out++ = *s;
+		}
+	}
+	*out = '\0';
+}
+
+static unsigned number_after(const char *text, const char *key)
+{
+	const char *p = text ? strstr(text, key) : NULL;
+
+	return p ? (unsigned)strtoul(p + strlen(key), NULL, 10) : 0;
+}
+
+/* One line: "36 35 0:48 / PATH opts optional... - TYPE SOURCE SUPEROPTS" */
+static bool parse_line(char *line, const char *path, struct mountpoint *out)
+{
+	char *rest = strstr(line, " - ");
+	char *save;
+	char *word = strtok_r(line, " ", &save);
+	char *type, *source;
+
+	for (int i = 0; i < 4 && word; i++)
+		word = strtok_r(NULL, " ", &save);
+	if (!word || !rest)
+		return false;
+	unescape(word);
+	if (strcmp(word, path) != 0)
+		return false;
+	type = strtok_r(rest + 3, " \n", &save);
+	source = strtok_r(NULL, " \n", &save);
+	if (!type || !source)
+		return false;
+	unescape(source);
+	snprintf(out->fstype, sizeof(out->fstype), "%s", type);
+	snprintf(out->source, sizeof(out->source), "%s", source);
+	word = strtok_r(NULL, "\n", &save);
+	out->owner_uid = number_after(word, "user_id=");
+	out->owner_gid = number_after(word, "group_id=");
+	return true;
+}
+
+bool mountpoint_find(const char *path, struct mountpoint *out)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	autofree char *line = NULL;
+	size_t cap = 0;
+	bool found = false;
+
+	if (!f)
+		return false;
+	/* the last one lies on top */
+	while (getline(&line, &cap, f) > 0)
+		found |= parse_line(line, path, out);
+	fclose(f);
+	return found;
+}
+
+bool mountpoint_is_ours(const struct mountpoint *mp)
+{
+	return !strcmp(mp->fstype, "fuse.rawcow");
+}
+
+static int check_empty(const char *path, struct err *err)
+{
+	DIR *d = opendir(path);
+	const struct dirent *e;
+	int n = 0;
+
+	if (!d)
+		return err_set_sys(err, -errno, "mount point %s", path);
+	while (n < 3 && (e = readdir(d)))
+		n++;
+	closedir(d);
+	if (n <= 2)
+		return 0;
+	return err_set(err, -ENOTEMPTY, "mount point %s is a folder with "
+		       "files in it; use another, or -o nonempty to hide them",
+		       path);
+}
+
+int mountpoint_check(const char *path, bool nonempty,
+		     enum node_layout *layout, struct err *err)
+{
+	struct mountpoint mp;
+	struct stat st;
+
+	*layout = NODE_LAYOUT_FOLDER;
+	if (!strncmp(path, "/dev/fd/", 8))
+		return 0;
+	if (stat(path, &st) < 0 && errno == ENOTCONN)
+		return err_set(err, -ENOTCONN, "mount point %s: the server of "
+			       "the mount there is gone; run: fusermount3 -uz %s",
+			       path, path);
+	if (mountpoint_find(path, &mp) && mountpoint_is_ours(&mp))
+		return err_set(err, -EBUSY, "mount point %s is a mount of %s "
+			       "already; run: rawcow umount %s", path,
+			       mp.source, path);
+	if (stat(path, &st) < 0)
+		return err_set_sys(err, -errno, "mount point %s", path);
+	if (S_ISREG(st.st_mode)) {
+		*layout = NODE_LAYOUT_FILE;
+		return 0;
+	}
+	if (!S_ISDIR(st.st_mode))
+		return err_set(err, -EINVAL, "mount point %s is neither a "
+			       "regular file nor a folder", path);
+	return nonempty ? 0 : check_empty(path, err);
+}
+
+static bool lies_in(const char *name, const char *path)
+{
+	size_t n = strlen(path);
+
+	return !strncmp(name, path, n) && (!name[n] || name[n] == '/');
+}
+
+static bool is_number(const char *s)
+{
+	return isdigit((unsigned char)*s);
+}
+
+/* Does a link below the folder DIR lead into PATH? */
+static bool links_into(const char *dir, const char *path)
+{
+	char name[600], target[4096];
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+	bool found = false;
+
+	if (!d)
+		return false;
+	while (!found && (e = readdir(d))) {
+		ssize_t n;
+
+		snprintf(name, sizeof(name), "%s/%s", dir, e->d_name);
+		n = readlink(name, target, sizeof(target) - 1);
+		if (n <= 0)
+			continue;
+		target[n] = '\0';
+		found = lies_in(target, path);
+	}
+	closedir(d);
+	return found;
+}
+
+static bool read_word(const char *path, char *buf, int size)
+{
+	FILE *f = fopen(path, "re");
+	bool ok;
+
+	if (!f)
+		return false;
+	ok = fgets(buf, size, f) != NULL;
+	fclose(f);
+	buf[ok ? strcspn(buf, "\n") : 0] = '\0';
+	return ok;
+}
+
+static bool find_loop(const char *path, char *line, size_t size)
+{
+	DIR *d = opendir("/sys/block");
+	const struct dirent *e;
+	bool found = false;
+
+	if (!d)
+		return false;
+	while (!found && (e = readdir(d))) {
+		char name[600], file[4096];
+
+		if (strncmp(e->d_name, "loop", 4) != 0)
+			continue;
+		snprintf(name, sizeof(name), "/sys/block/%s/loop/backing_file",
+			 e->d_name);
+		if (!read_word(name, file, sizeof(file)) ||
+		    !lies_in(file, path))
+			continue;
+		snprintf(line, size, "/dev/%s is attached to it: unmount that "
+			 "device, then losetup -d /dev/%s", e->d_name,
+			 e->d_name);
+		found = true;
+	}
+	closedir(d);
+	return found;
+}
+
+static bool find_process(const char *path, char *line, size_t size)
+{
+	DIR *d = opendir("/proc");
+	const struct dirent *e;
+	bool found = false;
+
+	if (!d)
+		return false;
+	while (!found && (e = readdir(d))) {
+		char name[300], cwd[4096], comm[64];
+		ssize_t n;
+
+		if (!is_number(e->d_name))
+			continue;
+		snprintf(name, sizeof(name), "/proc/%s/cwd", e->d_name);
+		n = readlink(name, cwd, sizeof(cwd) - 1);
+		cwd[n > 0 ? n : 0] = '\0';
+		snprintf(name, sizeof(name), "/proc/%s/fd", e->d_name);
+		if (!lies_in(cwd, path) && !links_into(name, path))
+			continue;
+		snprintf(name, sizeof(name), "/proc/%s/comm", e->d_name);
+		if (!read_word(name, comm, sizeof(comm)))
+			snprintf(comm, sizeof(comm), "?");
+		snprintf(line, size, "process %s (%s) uses it", e->d_name,
+			 comm);
+		found = true;
+	}
+	closedir(d);
+	return found;
+}
+
+void mountpoint_users(const char *path, char *line, size_t size)
+{
+	*line = '\0';
+	if (!find_loop(path, line, size))
+		find_process(path, line, size);
+}

@@ -1,0 +1,38 @@
+/*
+ * mountpoint: looking at the place of a mount before it is made and when it is
+ * taken away.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "fuse/node.h"
+
+/*
+ * Can PATH be mounted on? *LAYOUT says as what. 0; -ENOENT, -ENOTEMPTY,
+ * -EBUSY (a rawcow mount already), -EINVAL (neither file nor folder), ...
+ */
+int mountpoint_check(const char *path, bool nonempty,
+		     enum node_layout *layout, struct err *err);
+
+struct mountpoint {
+	uid_t owner_uid; /* who mounted */
+	gid_t owner_gid;
+	char fstype[32];
+	char source[256];
+};
+
+/* The topmost mount at exactly PATH (absolute, resolved). False: none. */
+bool mountpoint_find(const char *path, struct mountpoint *out);
+
+/* Is FSTYPE rawcow's? */
+bool mountpoint_is_ours(const struct mountpoint *mp);
+
+/*
+ * Who uses the mount at PATH, and how to make them stop, as one line; empty
+ * when nobody was found that we may see.
+ */
+void mountpoint_users(const char *path, char *line, size_t size);

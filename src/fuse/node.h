@@ -1,0 +1,71 @@
+/*
+ * node: the files that a mount shows and their attributes. The table is fixed
+ * at mount; mode, owner and times can be changed and live in memory only.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "base/lock.h"
+#include "core/image/image.h"
+#include "fuse/fuselib.h"
+
+enum node_layout {
+	NODE_LAYOUT_FILE,   /* the mount point is the disk */
+	NODE_LAYOUT_FOLDER, /* the disk is disk.raw in it */
+};
+
+enum node_kind { NODE_FOLDER, NODE_DISK };
+
+#define NODE_DISK_NAME "disk.raw"
+
+struct node {
+	fuse_ino_t ino, parent;
+	enum node_kind kind;
+	const char *name;
+	/* guarded by the table's lock */
+	mode_t mode; /* permission bits */
+	uid_t uid;
+	gid_t gid;
+	int64_t atime_ns, ctime_ns;
+	/* set by each write without a lock */
+	_Atomic int64_t mtime_ns;
+};
+
+#define NODE_MAX 2
+
+struct node_table {
+	struct lock lock;
+	struct node nodes[NODE_MAX];
+	unsigned n;
+	/* Until the server is ready everything is its own, so that it can set
+	 * the size whatever owner and mode the user chose. */
+	atomic_bool ready;
+};
+
+struct node_owner {
+	uid_t uid;
+	gid_t gid;
+	mode_t file_mode, folder_mode;
+};
+
+void node_table_init(struct node_table *t, enum node_layout layout,
+		     const struct node_owner *owner, int64_t mtime_ns);
+void node_table_fini(struct node_table *t);
+
+/* NULL: no such inode; no such name in the folder PARENT. */
+struct node *node_get(struct node_table *t, fuse_ino_t ino);
+struct node *node_find(struct node_table *t, fuse_ino_t parent,
+		       const char *name);
+
+/* Attributes of ND; IMG gives size and blocks of the disk. */
+void node_stat(struct node_table *t, struct node *nd, struct image *img,
+	       struct stat *st);
+
+/* Take from ST what TO_SET (FUSE_SET_ATTR_*) names, but not the size. */
+void node_set(struct node_table *t, struct node *nd, const struct stat *st,
+	      int to_set);
+
+/* The disk was written. */
+void node_touch(struct node *nd);

@@ -1,0 +1,488 @@
+#include "fuse/ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/num.h"
+#include "fuse/reply.h"
+
+/* Names never change; blocks and times do, but only by requests that make the
+ * kernel ask again or, with the write-back cache, that it knows itself. */
+#define ENTRY_TIMEOUT 3600.0
+#define ATTR_TIMEOUT 1.0
+
+#define WRITE_MAX (1 << 20)
+
+static struct ops_server *server_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+static double attr_timeout(struct ops_server *s)
+{
+	return atomic_load(&s->nodes.ready) ? ATTR_TIMEOUT : 0.0;
+}
+
+static struct node *disk_of(struct ops_server *s, fuse_ino_t ino)
+{
+	struct node *nd = node_get(&s->nodes, ino);
+
+	return nd && nd->kind == NODE_DISK ? nd : NULL;
+}
+
+static void complain(const char *what, uint64_t len, uint64_t off, int rc)
+{
+	if (rc < 0 && rc != -EROFS)
+		log_limited(LOG_LEVEL_ERROR,
+			    "%s of %llu bytes at %llu failed: %s", what,
+			    (unsigned long long)len, (unsigned long long)off,
+			    strerror(-rc));
+}
+
+static bool want(struct fuse_conn_info *conn, unsigned cap, bool on)
+{
+	if (on && (conn->capable & cap)) {
+		conn->want |= cap;
+		return true;
+	}
+	conn->want &= ~cap;
+	return false;
+}
+
+static void op_init(void *arg, struct fuse_conn_info *conn)
+{
+	struct ops_server *s = arg;
+
+	atomic_store(&s->kernel_writeback,
+		     want(conn, FUSE_CAP_WRITEBACK_CACHE, s->writeback));
+	want(conn, FUSE_CAP_ASYNC_READ, true);
+	want(conn, FUSE_CAP_ASYNC_DIO, true);
+	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
+	/* nobody else writes the disk: pages stay valid until we say so */
+	want(conn, FUSE_CAP_AUTO_INVAL_DATA, false);
+	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
+	/* open(O_TRUNC) is a change of size, and refused as such */
+	want(conn, FUSE_CAP_ATOMIC_O_TRUNC, false);
+	want(conn, FUSE_CAP_HANDLE_KILLPRIV, false);
+	/* no faster than a buffer that the thread keeps */
+	want(conn, FUSE_CAP_SPLICE_READ, false);
+	want(conn, FUSE_CAP_SPLICE_WRITE, false);
+	want(conn, FUSE_CAP_SPLICE_MOVE, false);
+	conn->max_write = WRITE_MAX;
+	conn->time_gran = 1;
+}
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct ops_server *s = server_of(req);
+	struct fuse_entry_param e = { .entry_timeout = ENTRY_TIMEOUT };
+	struct node *nd = node_find(&s->nodes, parent, name);
+
+	if (!nd) {
+		/* an inode of 0 is "no", remembered by the kernel */
+		fuse_reply_entry(req, &e);
+		return;
+	}
+	e.ino = nd->ino;
+	e.attr_timeout = attr_timeout(s);
+	node_stat(&s->nodes, nd, s->img, &e.attr);
+	fuse_reply_entry(req, &e);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino,
+		       struct fuse_file_info *fi)
+{
+	struct ops_server *s = server_of(req);
+	struct node *nd = node_get(&s->nodes, ino);
+	struct stat st;
+
+	(void)fi;
+	if (!nd) {
+		reply_status(req, -ENOENT);
+		return;
+	}
+	node_stat(&s->nodes, nd, s->img, &st);
+	fuse_reply_attr(req, &st, attr_timeout(s));
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
+		       int to_set, struct fuse_file_info *fi)
+{
+	struct ops_server *s = server_of(req);
+	struct node *nd = node_get(&s->nodes, ino);
+
+	if (!nd) {
+		reply_status(req, -ENOENT);
+		return;
+	}
+	/* the same size is how the server itself tells the kernel [own.h] */
+	if ((to_set & FUSE_SET_ATTR_SIZE) &&
+	    (nd->kind != NODE_DISK ||
+	     (uint64_t)st->st_size != image_size(s->img))) {
+		reply_status(req, -EOPNOTSUPP);
+		return;
+	}
+	node_set(&s->nodes, nd, st, to_set);
+	op_getattr(req, ino, fi);
+}
+
+static void op_opendir(fuse_req_t req, fuse_ino_t ino,
+		       struct fuse_file_info *fi)
+{
+	struct node *nd = node_get(&server_of(req)->nodes, ino);
+
+	if (!nd || nd->kind != NODE_FOLDER) {
+		reply_status(req, -ENOTDIR);
+		return;
+	}
+	fi->keep_cache = 1;
+	fi->cache_readdir = 1;
+	fuse_reply_open(req, fi);
+}
+
+/* The name of entry OFF of the folder INO; NULL at the end. */
+static const char *dir_entry(struct ops_server *s, fuse_ino_t ino, off_t off,
+			     struct stat *st)
+{
+	struct node *nd;
+
+	st->st_ino = ino;
+	st->st_mode = S_IFDIR;
+	if (off < 2)
+		return off ? ".." : ".";
+	nd = node_get(&s->nodes, (fuse_ino_t)off);
+	if (!nd || nd->parent != ino)
+		return NULL;
+	st->st_ino = nd->ino;
+	st->st_mode = nd->kind == NODE_DISK ? S_IFREG : S_IFDIR;
+	return nd->name;
+}
+
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+		       struct fuse_file_info *fi)
+{
+	struct ops_server *s = server_of(req);
+	char *buf = reply_buffer(size);
+	const char *name;
+	struct stat st = { 0 };
+	size_t used = 0;
+
+	(void)fi;
+	if (!buf) {
+		reply_status(req, -ENOMEM);
+		return;
+	}
+	while ((name = dir_entry(s, ino, off, &st))) {
+		size_t n = fuse_add_direntry(req, buf + used, size - used,
+					     name, &st, ++off);
+		if (n > size - used)
+			break;
+		used += n;
+	}
+	fuse_reply_buf(req, buf, used);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct ops_server *s = server_of(req);
+	bool write = (fi->flags & O_ACCMODE) != O_RDONLY;
+
+	if (!disk_of(s, ino)) {
+		reply_status(req, -EISDIR);
+		return;
+	}
+	if (write && s->readonly) {
+		reply_status(req, -EROFS);
+		return;
+	}
+	fi->keep_cache = 1;
+	fi->direct_io = s->direct_io;
+#if FUSELIB_HAS(3, 11)
+	fi->noflush = !write;
+#endif
+#if FUSELIB_HAS(3, 15)
+	fi->parallel_direct_writes = 1;
+#endif
+	fi->fh = write;
+	if (write)
+		atomic_fetch_add(&s->writers, 1);
+	/* fails when the opener was interrupted; no release follows then */
+	if (fuse_reply_open(req, fi) == -ENOENT && write)
+		atomic_fetch_sub(&s->writers, 1);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino,
+		       struct fuse_file_info *fi)
+{
+	(void)ino;
+	if (fi->fh)
+		atomic_fetch_sub(&server_of(req)->writers, 1);
+	reply_status(req, 0);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t at,
+		    struct fuse_file_info *fi)
+{
+	struct ops_server *s = server_of(req);
+	uint64_t off = (uint64_t)at;
+	uint64_t end = image_size(s->img);
+	void *buf;
+	int rc;
+
+	(void)ino;
+	(void)fi;
+	if (off >= end) {
+		fuse_reply_buf(req, NULL, 0);
+		return;
+	}
+	len = NUM_MIN(len, end - off);
+	buf = reply_buffer(len);
+	rc = buf ? image_read(s->img, buf, len, off) : -ENOMEM;
+	complain("read", len, off, rc);
+	if (rc)
+		reply_status(req, rc);
+	else
+		fuse_reply_buf(req, buf, len);
+}
+
+/* A write that starts at or past the end, or none at all. */
+static void write_outside(struct ops_server *s, fuse_req_t req, size_t len,
+			  const struct fuse_file_info *fi)
+{
+	if (len == 0) {
+		fuse_reply_write(req, 0);
+		return;
+	}
+	if (fi->writepage && s->own)
+		own_fix_size(s->own);
+	reply_status(req, -ENOSPC);
+}
+
+static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
+		     size_t len, off_t at, struct fuse_file_info *fi)
+{
+	struct ops_server *s = server_of(req);
+	uint64_t off = (uint64_t)at;
+	uint64_t end = image_size(s->img);
+	size_t n;
+	int rc;
+
+	if (off >= end || len == 0) {
+		write_outside(s, req, len, fi);
+		return;
+	}
+	n = NUM_MIN(len, end - off);
+	rc = image_write(s->img, buf, n, off);
+	if (!rc && (s->flush_each_write || (fi->flags & O_DSYNC)))
+		rc = image_flush(s->img);
+	complain("write", n, off, rc);
+	if (rc) {
+		reply_status(req, rc);
+		return;
+	}
+	node_touch(node_get(&s->nodes, ino));
+	if (n < len && fi->writepage)
+		/* the program was told long ago that all was written */
+		write_outside(s, req, len, fi);
+	else
+		fuse_reply_write(req, n);
+}
+
+static void flush(fuse_req_t req)
+{
+	int rc = image_flush(server_of(req)->img);
+
+	if (rc)
+		log_limited(LOG_LEVEL_ERROR, "commit failed: %s",
+			    strerror(-rc));
+	reply_status(req, rc);
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino,
+		     struct fuse_file_info *fi)
+{
+	(void)ino;
+	if (fi->fh)
+		flush(req);
+	else
+		reply_status(req, 0);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync,
+		     struct fuse_file_info *fi)
+{
+	(void)ino;
+	(void)datasync;
+	(void)fi;
+	flush(req);
+}
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t at,
+			 off_t length, struct fuse_file_info *fi)
+{
+	struct ops_server *s = server_of(req);
+	uint64_t off = (uint64_t)at;
+	uint64_t len = (uint64_t)length;
+	uint64_t end = image_size(s->img);
+	bool punch = mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+	bool keep = mode & FALLOC_FL_KEEP_SIZE;
+	int rc = 0;
+
+	/* room for later writes is not promised, so it is not pretended */
+	if (!punch && (mode & ~FALLOC_FL_KEEP_SIZE) != FALLOC_FL_ZERO_RANGE) {
+		reply_status(req, -EOPNOTSUPP);
+		return;
+	}
+	if (!keep && !num_range_inside(off, len, end)) {
+		reply_status(req, -EFBIG);
+		return;
+	}
+	if (off < end) {
+		len = NUM_MIN(len, end - off);
+		rc = image_zero(s->img, off, len, punch);
+		if (!rc && (s->flush_each_write || (fi->flags & O_DSYNC)))
+			rc = image_flush(s->img);
+		complain(punch ? "discard" : "zeroing", len, off, rc);
+		if (!rc)
+			node_touch(node_get(&s->nodes, ino));
+	}
+	reply_status(req, rc);
+}
+
+/* The first offset >= OFF that is data or is a hole; the size if none is. */
+static int seek_in_image(struct image *img, bool data, uint64_t *off)
+{
+	uint64_t end = image_size(img);
+	struct image_extent e;
+	int rc;
+
+	for (; *off < end; *off += e.len) {
+		rc = image_map(img, *off, end - *off, &e);
+		if (rc)
+			return rc;
+		if (data == (e.kind == IMAGE_EXTENT_DATA ||
+			     e.kind == IMAGE_EXTENT_COMPRESSED))
+			break;
+	}
+	return 0;
+}
+
+void ops_answer_seek(struct ops_server *s, fuse_req_t req, uint64_t off,
+		     int whence, bool sent)
+{
+	uint64_t end = image_size(s->img);
+	int rc = 0;
+
+	if (sent)
+		rc = seek_in_image(s->img, whence == SEEK_DATA, &off);
+	else if (whence == SEEK_HOLE)
+		off = end;
+	if (!rc && off >= end && whence == SEEK_DATA)
+		rc = -ENXIO;
+	if (rc)
+		reply_status(req, rc);
+	else
+		fuse_reply_lseek(req, (off_t)off);
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t at, int whence,
+		     struct fuse_file_info *fi)
+{
+	struct ops_server *s = server_of(req);
+
+	(void)fi;
+	if (!disk_of(s, ino) || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
+		reply_status(req, -EINVAL);
+		return;
+	}
+	if (at < 0 || (uint64_t)at >= image_size(s->img)) {
+		reply_status(req, -ENXIO);
+		return;
+	}
+	if (atomic_load(&s->kernel_writeback) && atomic_load(&s->writers)) {
+		if (own_seek(s->own, req, (uint64_t)at, whence))
+			ops_answer_seek(s, req, (uint64_t)at, whence, false);
+		return;
+	}
+	ops_answer_seek(s, req, (uint64_t)at, whence, true);
+}
+
+/* The room that is left is the host's: "df" tells how far writing can go. */
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct ops_server *s = server_of(req);
+	int fd = hostfile_fd(image_file(s->img));
+	struct statvfs st = { .f_bsize = 4096, .f_frsize = 4096 };
+
+	(void)ino;
+	if (fd >= 0 && fstatvfs(fd, &st) < 0) {
+		reply_status(req, -errno);
+		return;
+	}
+	st.f_files = s->nodes.n;
+	st.f_ffree = st.f_favail = 0;
+	st.f_namemax = 255;
+	fuse_reply_statfs(req, &st);
+}
+
+static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
+		     struct fuse_file_info *fi, unsigned flags,
+		     const void *in, size_t in_len, size_t out_len)
+{
+	struct ops_server *s = server_of(req);
+	uid_t uid = fuse_req_ctx(req)->uid;
+	struct ctl_request c;
+
+	(void)arg;
+	(void)fi;
+	(void)flags;
+	if (cmd != CTL_IOC_COMMIT || !disk_of(s, ino) ||
+	    in_len < sizeof(c) || out_len < sizeof(c)) {
+		reply_status(req, -ENOTTY);
+		return;
+	}
+	if (uid != 0 && uid != getuid()) {
+		reply_status(req, -EPERM);
+		return;
+	}
+	memcpy(&c, in, sizeof(c));
+	ctl_commit(&s->ctl, s->img, &c);
+	fuse_reply_ioctl(req, 0, &c, sizeof(c));
+}
+
+void ops_server_init(struct ops_server *s)
+{
+	ctl_init(&s->ctl);
+	atomic_init(&s->kernel_writeback, false);
+	atomic_init(&s->writers, 0);
+}
+
+void ops_server_fini(struct ops_server *s)
+{
+	ctl_fini(&s->ctl);
+}
+
+const struct fuse_lowlevel_ops ops_table = {
+	.init = op_init,
+	.lookup = op_lookup,
+	.getattr = op_getattr,
+	.setattr = op_setattr,
+	.opendir = op_opendir,
+	.readdir = op_readdir,
+	.fsyncdir = op_fsync,
+	.open = op_open,
+	.release = op_release,
+	.read = op_read,
+	.write = op_write,
+	.flush = op_flush,
+	.fsync = op_fsync,
+	.fallocate = op_fallocate,
+	.lseek = op_lseek,
+	.statfs = op_statfs,
+	.ioctl = op_ioctl,
+};

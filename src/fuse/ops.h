@@ -1,0 +1,41 @@
+/*
+ * ops: the requests of the kernel, each answered by one function. Nothing here
+ * knows the format: reads go from the image straight into the thread's reply
+ * buffer, writes from libfuse's buffer straight into the image, with no lock,
+ * allocation or copy of our own in between.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "core/image/image.h"
+#include "fuse/ctl.h"
+#include "fuse/fuselib.h"
+#include "fuse/node.h"
+#include "fuse/own.h"
+
+struct ops_server {
+	/* const once the session runs */
+	struct image *img;
+	struct own *own; /* NULL until it is started */
+	bool readonly;
+	bool writeback; /* asked for; the kernel's write-back cache */
+	bool direct_io;
+	bool flush_each_write;
+
+	struct node_table nodes;
+	atomic_bool kernel_writeback; /* the kernel has it on */
+	atomic_uint writers;	      /* open handles that may write */
+	struct ctl ctl;
+};
+
+extern const struct fuse_lowlevel_ops ops_table;
+
+void ops_server_init(struct ops_server *s);
+void ops_server_fini(struct ops_server *s);
+
+/* Answer a SEEK_DATA or SEEK_HOLE. What the kernel still holds is in the image
+ * by now if SENT; else all is called data. */
+void ops_answer_seek(struct ops_server *s, fuse_req_t req, uint64_t off,
+		     int whence, bool sent);

@@ -1,0 +1,281 @@
+/*
+ * The command line: letters, long options, the two operands. The -o list is
+ * taken apart in opts_list.c.
+ */
+#include "fuse/opts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+#define COMMIT_INTERVAL_DEFAULT 5
+#define MAX_THREADS_DEFAULT 10
+
+enum { LONG_PIDFILE = 256, LONG_READY_FD };
+
+static const struct option long_options[] = {
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ "read-only", no_argument, NULL, 'r' },
+	{ "foreground", no_argument, NULL, 'f' },
+	{ "pidfile", required_argument, NULL, LONG_PIDFILE },
+	{ "ready-fd", required_argument, NULL, LONG_READY_FD },
+	{ NULL, 0, NULL, 0 },
+};
+
+const char opts_help[] =
+	"usage: rawcow [mount] IMAGE MOUNTPOINT [-o OPT,...] [-f] [-d] [-s] [-r]\n"
+	"       rawcow umount MOUNTPOINT\n"
+	"\n"
+	"Shows the qcow2 file IMAGE as a raw disk: as MOUNTPOINT itself when that is\n"
+	"a regular file (IMAGE too), as MOUNTPOINT/disk.raw when it is a folder.\n"
+	"\n"
+	"  -r, --read-only    as -o ro\n"
+	"  -f, --foreground   do not go to the background\n"
+	"  -d                 print every request; implies -f\n"
+	"  -s                 one thread\n"
+	"  --pidfile FILE     written when the disk is ready, removed at the end\n"
+	"  --ready-fd N       write a line to descriptor N when the disk is ready\n"
+	"  -h, --help         this text\n"
+	"  -V, --version      version\n"
+	"\n"
+	"  -o ro|rw                       rw, if the image may be written\n"
+	"  -o cache=MODE                  writeback, writethrough, none, directsync,\n"
+	"                                 unsafe\n"
+	"  -o backing=dir|none|any        which backing files may be opened\n"
+	"  -o backing_file=PATH[:FORMAT]  use this one; FORMAT raw or qcow2\n"
+	"  -o commit_interval=SECONDS     5\n"
+	"  -o discard=unmap|ignore        unmap\n"
+	"  -o locking=on|off              on\n"
+	"  -o force_share                 with ro: beside a program that writes\n"
+	"  -o l2_cache_size=, refcount_cache_size=, cluster_cache_size=SIZE\n"
+	"  -o max_threads=N, clone_fd     10\n"
+	"  -o uid=, gid=, umask=, allow_other, allow_root\n"
+	"  -o nonempty                    MOUNTPOINT may be a folder with files\n"
+	"  and mount options: nodev, noexec, noatime, max_read=, ... See rawcow(1).\n";
+
+static bool is_helper(const char *argv0)
+{
+	const char *base = strrchr(argv0, '/');
+
+	base = base ? base + 1 : argv0;
+	return !strncmp(base, "mount.", 6);
+}
+
+/* An absolute path for a file that need not exist. */
+static char *absolute(const char *path)
+{
+	autofree char *cwd = NULL;
+	char *out;
+
+	if (path[0] == '/')
+		return strdup(path);
+	cwd = getcwd(NULL, 0);
+	if (!cwd || asprintf(&out, "%s/%s", cwd, path) < 0)
+		return NULL;
+	return out;
+}
+
+static int set_ready_fd(struct opts *o, const char *text, struct err *err)
+{
+	char *end;
+	long v = strtol(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || v > 65535 ||
+	    fcntl((int)v, F_GETFD) < 0)
+		return err_set(err, -EINVAL,
+			       "--ready-fd %s: not an open file descriptor", text);
+	fcntl((int)v, F_SETFD, FD_CLOEXEC);
+	o->ready_fd = (int)v;
+	return 0;
+}
+
+static int set_pidfile(struct opts *o, const char *path, struct err *err)
+{
+	free(o->pidfile);
+	o->pidfile = absolute(path);
+	return o->pidfile ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+/* Letters that mean the same to us and to mount(8). */
+static int common_letter(struct opts *o, int c, struct err *err)
+{
+	switch (c) {
+	case 'o':
+		return opts_list(o, optarg, err);
+	case 'r':
+		return opts_list(o, "ro", err);
+	case 'h':
+		o->action = OPTS_HELP;
+		return 0;
+	case 'V':
+		o->action = OPTS_VERSION;
+		return 0;
+	case LONG_PIDFILE:
+		return set_pidfile(o, optarg, err);
+	case LONG_READY_FD:
+		return set_ready_fd(o, optarg, err);
+	default:
+		break;
+	}
+	return err_set(err, -EINVAL, "unknown option; try rawcow --help");
+}
+
+static int own_letter(struct opts *o, int c, struct err *err)
+{
+	switch (c) {
+	case 'f':
+		o->foreground = true;
+		return 0;
+	case 'd':
+		o->foreground = o->debug = true;
+		return 0;
+	case 's':
+		o->single_thread = true;
+		return 0;
+	default:
+		return common_letter(o, c, err);
+	}
+}
+
+static int helper_letter(struct opts *o, int c, struct err *err)
+{
+	switch (c) {
+	case 'f':
+		if (o->action == OPTS_MOUNT)
+			o->action = OPTS_NOTHING;
+		return 0;
+	case 's':
+		o->sloppy = true;
+		return 0;
+	case 'w':
+		return opts_list(o, "rw", err);
+	case 'n': /* no mtab: there is none */
+	case 'v':
+	case 't':
+		return 0;
+	case 'N':
+		return err_set(err, -EINVAL,
+			       "-N: another mount namespace is not supported");
+	default:
+		return common_letter(o, c, err);
+	}
+}
+
+static int bad_option(char **argv, int c, struct err *err)
+{
+	const char *arg = argv[optind - 1];
+
+	if (optopt > 0 && optopt < 256)
+		return err_set(err, -EINVAL, c == ':' ?
+			       "option -%c needs a value" :
+			       "unknown option -%c; try rawcow --help", optopt);
+	return err_set(err, -EINVAL, c == ':' ? "option %s needs a value" :
+		       "unknown option %s; try rawcow --help", arg);
+}
+
+static int parse_letters(struct opts *o, int argc, char **argv,
+			 struct err *err)
+{
+	/* sloppy must be known before the list is read, wherever it stands */
+	const char *letters = o->helper ? ":o:rhVfswnvt:N:" : ":o:rhVfds";
+	int c;
+	int rc = 0;
+
+	for (int i = 1; o->helper && i < argc; i++)
+		if (!strcmp(argv[i], "-s"))
+			o->sloppy = true;
+	optind = 0;
+	opterr = 0;
+	while (!rc && (c = getopt_long(argc, argv, letters, long_options,
+				       NULL)) != -1) {
+		if (c == '?' || c == ':')
+			return bad_option(argv, c, err);
+		rc = o->helper ? helper_letter(o, c, err) :
+				 own_letter(o, c, err);
+	}
+	return rc;
+}
+
+static int resolve(char **out, const char *what, const char *path,
+		   struct err *err)
+{
+	*out = realpath(path, NULL);
+	if (*out)
+		return 0;
+	if (errno == ENOTCONN)
+		return err_set(err, -ENOTCONN,
+			       "%s %s: its server is gone; run: fusermount3 -uz %s",
+			       what, path, path);
+	return err_set_sys(err, -errno, "%s %s", what, path);
+}
+
+static int set_operands(struct opts *o, int n, char **arg, struct err *err)
+{
+	int rc;
+
+	if (n < 2)
+		return err_set(err, -EINVAL, "%s is missing; usage: rawcow "
+			       "IMAGE MOUNTPOINT [-o OPT,...]",
+			       n ? "MOUNTPOINT" : "IMAGE");
+	if (n > 2)
+		return err_set(err, -EINVAL, "unexpected argument '%s'", arg[2]);
+	rc = resolve(&o->image, "image", arg[0], err);
+	if (rc)
+		return rc;
+	/* mount.fuse3 -o drop_privileges mounts first and passes the device */
+	if (!strncmp(arg[1], "/dev/fd/", 8)) {
+		o->mountpoint = strdup(arg[1]);
+		return o->mountpoint ? 0 : err_set(err, -ENOMEM, "out of memory");
+	}
+	return resolve(&o->mountpoint, "mount point", arg[1], err);
+}
+
+/* Rules between options. */
+static int check_together(struct opts *o, struct err *err)
+{
+	if (o->allow_other && o->allow_root)
+		return err_set(err, -EINVAL, "-o allow_other and allow_root "
+			       "exclude each other");
+	if (o->img.force_share && !o->img.readonly)
+		return err_set(err, -EINVAL, "-o force_share needs -o ro: two "
+			       "writers would destroy the image");
+	o->img.backing_file = o->backing_file;
+	o->img.no_flush = o->cache == OPTS_CACHE_UNSAFE;
+	return 0;
+}
+
+int opts_parse(struct opts *opts, int argc, char **argv, struct err *err)
+{
+	int rc;
+
+	*opts = (struct opts){
+		.ready_fd = -1,
+		.commit_interval = COMMIT_INTERVAL_DEFAULT,
+		.max_threads = MAX_THREADS_DEFAULT,
+		.uid = getuid(),
+		.gid = getgid(),
+		.helper = is_helper(argv[0]),
+	};
+	rc = parse_letters(opts, argc, argv, err);
+	if (!rc)
+		rc = check_together(opts, err);
+	if (rc || opts->action == OPTS_HELP || opts->action == OPTS_VERSION)
+		return rc;
+	return set_operands(opts, argc - optind, argv + optind, err);
+}
+
+void opts_fini(struct opts *opts)
+{
+	free(opts->image);
+	free(opts->mountpoint);
+	free(opts->pidfile);
+	free(opts->backing_file);
+	free(opts->fuse_opts);
+}

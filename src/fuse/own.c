@@ -1,0 +1,186 @@
+#include "fuse/own.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/lock.h"
+#include "base/log.h"
+
+#define NS 1000000000LL
+
+struct seek {
+	struct seek *next;
+	fuse_req_t req;
+	uint64_t off;
+	int whence;
+};
+
+struct own {
+	struct own_setup setup; /* const after start */
+	char *path;		/* const after start */
+	pthread_t thread;
+
+	struct lock lock; /* guards what follows */
+	struct lock_cond changed;
+	struct seek *seeks; /* newest first: the kernel sends one at a time */
+	bool fix_size;
+	bool stop;
+};
+
+/*
+ * In file layout the kernel made the root inode before it asked us anything,
+ * with size 0, and with the write-back cache it never asks again.
+ */
+static int prime(struct own *own, struct err *err)
+{
+	struct timespec t[2];
+	struct stat st;
+
+	if (stat(own->path, &st) < 0)
+		return err_set_sys(err, -errno, "the mount does not answer");
+	if (!own->setup.writeback)
+		return 0;
+	if (truncate(own->path, (off_t)own->setup.size) < 0)
+		return err_set_sys(err, -errno,
+				   "cannot set the size of the disk file");
+	t[0].tv_sec = t[1].tv_sec = own->setup.mtime_ns / NS;
+	t[0].tv_nsec = t[1].tv_nsec = own->setup.mtime_ns % NS;
+	utimensat(AT_FDCWD, own->path, t, 0);
+	if (stat(own->path, &st) < 0 ||
+	    (uint64_t)st.st_size != own->setup.size)
+		return err_set(err, -EIO, "the kernel shows a wrong disk size");
+	return 0;
+}
+
+static void do_seek(struct own *own, const struct seek *s)
+{
+	int fd = open(own->path, O_RDONLY | O_CLOEXEC);
+	bool sent = false;
+
+	/* not fsync(): that waits for the inode's lock, which the kernel
+	 * holds until the seek is answered; so does close() */
+	if (fd >= 0)
+		sent = !sync_file_range(fd, 0, 0,
+					SYNC_FILE_RANGE_WAIT_BEFORE |
+					SYNC_FILE_RANGE_WRITE |
+					SYNC_FILE_RANGE_WAIT_AFTER);
+	own->setup.seek(own->setup.arg, s->req, s->off, s->whence, sent);
+	if (fd >= 0)
+		close(fd);
+}
+
+static void do_fix_size(struct own *own)
+{
+	if (truncate(own->path, (off_t)own->setup.size) < 0)
+		log_limited(LOG_LEVEL_WARN, "cannot set the size of the disk "
+			    "file back after a write beyond its end: %s",
+			    strerror(errno));
+}
+
+static void *run(void *arg)
+{
+	struct own *own = arg;
+	struct err err = { "" };
+
+	own->setup.ready(own->setup.arg, prime(own, &err), &err);
+	lock_take(&own->lock);
+	while (!own->stop || own->seeks) {
+		struct seek *s = own->seeks;
+
+		if (s) {
+			own->seeks = s->next;
+			lock_drop(&own->lock);
+			do_seek(own, s);
+			free(s);
+			lock_take(&own->lock);
+		} else if (own->fix_size) {
+			own->fix_size = false;
+			lock_drop(&own->lock);
+			do_fix_size(own);
+			lock_take(&own->lock);
+		} else {
+			lock_cond_wait(&own->changed, &own->lock);
+		}
+	}
+	lock_drop(&own->lock);
+	return NULL;
+}
+
+static void destroy(struct own *own)
+{
+	lock_cond_fini(&own->changed);
+	lock_fini(&own->lock);
+	free(own->path);
+	free(own);
+}
+
+int own_start(struct own **out, const struct own_setup *setup)
+{
+	struct own *own = calloc(1, sizeof(*own));
+	int rc;
+
+	if (!own)
+		return -ENOMEM;
+	own->setup = *setup;
+	own->path = strdup(setup->path);
+	lock_init(&own->lock);
+	lock_cond_init(&own->changed);
+	rc = own->path ? -pthread_create(&own->thread, NULL, run, own) :
+			 -ENOMEM;
+	if (rc) {
+		destroy(own);
+		return rc;
+	}
+	*out = own;
+	return 0;
+}
+
+int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence)
+{
+	struct seek *s = malloc(sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	*s = (struct seek){ .req = req, .off = off, .whence = whence };
+	lock_take(&own->lock);
+	s->next = own->seeks;
+	own->seeks = s;
+	lock_cond_wake_all(&own->changed);
+	lock_drop(&own->lock);
+	return 0;
+}
+
+void own_fix_size(struct own *own)
+{
+	lock_take(&own->lock);
+	own->fix_size = true;
+	lock_cond_wake_all(&own->changed);
+	lock_drop(&own->lock);
+}
+
+int own_sync(struct own *own)
+{
+	int fd = open(own->path, O_RDONLY | O_CLOEXEC);
+	int rc = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fsync(fd) < 0)
+		rc = -errno;
+	close(fd);
+	return rc;
+}
+
+void own_stop(struct own *own)
+{
+	lock_take(&own->lock);
+	own->stop = true;
+	lock_cond_wake_all(&own->changed);
+	lock_drop(&own->lock);
+	pthread_join(own->thread, NULL);
+	destroy(own);
+}

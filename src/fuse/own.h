@@ -1,0 +1,50 @@
+/*
+ * own: the thread by which the server uses its own mount, as any program
+ * would. It must not be one of those that serve requests, since each of its
+ * calls comes back as requests.
+ *
+ * - Before ready: stat, and with the kernel's write-back cache set size and
+ *   time, which the kernel otherwise believes to be 0 for a root inode.
+ * - A write beyond the end grew the kernel's idea of the size: set it back.
+ * - SEEK_DATA and SEEK_HOLE: the kernel does not send its dirty pages first,
+ *   so pages not sent yet would look like a hole. Make it send them.
+ * - At the end: make it send all it holds, and close.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "fuse/fuselib.h"
+
+struct own;
+
+struct own_setup {
+	const char *path; /* of the disk file, through the mount */
+	uint64_t size;
+	int64_t mtime_ns;
+	bool writeback;
+	/* called in the thread when the mount answered, or failed with a text */
+	void (*ready)(void *arg, int rc, const struct err *err);
+	/* answer REQ, now that dirty pages were sent (SENT) or could not be */
+	void (*seek)(void *arg, fuse_req_t req, uint64_t off, int whence,
+		     bool sent);
+	void *arg;
+};
+
+/* Start the thread; SETUP is copied, the path too. -ENOMEM, -EAGAIN. */
+int own_start(struct own **out, const struct own_setup *setup);
+
+/* Have SETUP's seek() called for REQ soon. -ENOMEM. */
+int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence);
+
+/* A write beyond the end was refused. */
+void own_fix_size(struct own *own);
+
+/* Make the kernel send all dirty pages of the disk; waits. Not from a thread
+ * that serves requests. 0 or -errno. */
+int own_sync(struct own *own);
+
+/* End the thread; requests not answered yet are answered. */
+void own_stop(struct own *own);

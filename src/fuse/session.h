@@ -1,0 +1,19 @@
+/*
+ * session: the life of one mount, from the options to the exit status.
+ */
+#pragma once
+
+#include "fuse/opts.h"
+
+enum session_status {
+	SESSION_OK = 0,
+	SESSION_FAILED = 1,	/* not mounted; nothing was changed */
+	SESSION_NOT_SAVED = 74, /* EX_IOERR: the last commit failed */
+};
+
+/*
+ * Mount and serve until unmounted or told to end; or, in the background,
+ * return as soon as another process does that. Prints its errors. The exit
+ * status of the program.
+ */
+enum session_status session_run(struct opts *opts);

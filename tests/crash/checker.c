@@ -1,0 +1,574 @@
+#include "checker.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+#if defined(HAVE_ZSTD)
+#include <zstd.h>
+#endif
+
+#define COPIED (1ULL << 63)
+#define STREAM (1ULL << 62)
+#define ENTRY_OFF 0x00fffffffffffe00ULL
+#define MAP_MAX (1ULL << 22)
+
+static uint32_t rd32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
+	       (uint32_t)p[2] << 8 | p[3];
+}
+
+static uint64_t rd64(const uint8_t *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, 8);
+	return __builtin_bswap64(v);
+}
+
+static int fault(struct checker *c, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static int fault(struct checker *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(c->text, sizeof(c->text), fmt, ap);
+	va_end(ap);
+	return -1;
+}
+
+void checker_init(struct checker *c)
+{
+	memset(c, 0, sizeof(*c));
+}
+
+void checker_fini(struct checker *c)
+{
+	free(c->role);
+	free(c->stamp);
+	free(c->refs);
+	free(c->copied);
+	for (unsigned t = 0; t < CHECKER_TREES; t++)
+		free(c->map[t]);
+	checker_init(c);
+}
+
+static void *grow(void *p, size_t n)
+{
+	p = realloc(p, n ? n : 1);
+	if (!p)
+		abort();
+	return p;
+}
+
+static uint64_t csize(const struct checker *c)
+{
+	return 1ULL << c->h.cluster_bits;
+}
+
+static int read_head(struct checker *c, const uint8_t *p, uint64_t len)
+{
+	struct checker_head *h = &c->h;
+
+	if (len < 104 || rd32(p) != 0x514649fb)
+		return fault(c, "no qcow2 header");
+	memset(h, 0, sizeof(*h));
+	h->version = rd32(p + 4);
+	h->backing_off = rd64(p + 8);
+	h->cluster_bits = rd32(p + 20);
+	h->size = rd64(p + 24);
+	h->l1_entries = rd32(p + 36);
+	h->l1_off = rd64(p + 40);
+	h->reftable_off = rd64(p + 48);
+	h->reftable_clusters = rd32(p + 56);
+	h->snapshots = rd32(p + 60);
+	h->snap_off = rd64(p + 64);
+	h->refcount_order = 4;
+	if (h->version == 3) {
+		h->incompatible = rd64(p + 72);
+		h->autoclear = rd64(p + 88);
+		h->refcount_order = rd32(p + 96);
+		if (rd32(p + 100) >= 112)
+			h->compression = p[104];
+	} else if (h->version != 2) {
+		return fault(c, "header: version %u", h->version);
+	}
+	if (h->cluster_bits < 9 || h->cluster_bits > 21)
+		return fault(c, "header: cluster_bits %u", h->cluster_bits);
+	if (h->refcount_order > 6)
+		return fault(c, "header: refcount order %u", h->refcount_order);
+	if (h->incompatible & 3)
+		return fault(c, "header: dirty or corrupt bit set");
+	if (h->incompatible & ~(1ULL << 3))
+		return fault(c, "header: incompatible bits %#" PRIx64,
+			     h->incompatible);
+	return 0;
+}
+
+static void reserve(struct checker *c, uint64_t len)
+{
+	uint64_t bits = c->h.cluster_bits;
+	uint64_t guest = (c->h.size + csize(c) - 1) >> bits;
+
+	c->n = (len + csize(c) - 1) >> bits;
+	if (c->n > c->cap) {
+		c->cap = c->n * 2;
+		c->role = grow(c->role, c->cap);
+		c->stamp = grow(c->stamp, c->cap * sizeof(*c->stamp));
+		c->refs = grow(c->refs, c->cap * sizeof(*c->refs));
+	}
+	memset(c->role, 0, c->n);
+	memset(c->stamp, 0, c->n * sizeof(*c->stamp));
+	memset(c->refs, 0, c->n * sizeof(*c->refs));
+	c->map_n = guest < MAP_MAX ? guest : MAP_MAX;
+	if (c->map_n > c->map_cap) {
+		c->map_cap = c->map_n;
+		for (unsigned t = 0; t < CHECKER_TREES; t++)
+			c->map[t] = grow(c->map[t], c->map_cap * 8);
+	}
+	c->n_copied = 0;
+	c->leaks = c->benign = 0;
+	c->text[0] = '\0';
+}
+
+/* Give [OFF, OFF + LEN) a role of its own. */
+static int claim(struct checker *c, enum checker_role role, uint64_t off,
+		 uint64_t len, uint64_t file, const char *what)
+{
+	uint64_t first = off >> c->h.cluster_bits, last;
+
+	if (off & (csize(c) - 1))
+		return fault(c, "%s at %#" PRIx64 " not aligned", what, off);
+	if (off > file || len > file - off)
+		return fault(c, "%s at %#" PRIx64 " + %#" PRIx64
+				" beyond the end %#" PRIx64, what, off, len,
+			     file);
+	if (!len)
+		return 0;
+	last = (off + len - 1) >> c->h.cluster_bits;
+	for (uint64_t i = first; i <= last; i++) {
+		if (c->role[i])
+			return fault(c, "%s at %#" PRIx64
+					" in a cluster of role %u", what,
+				     i << c->h.cluster_bits, c->role[i]);
+		c->role[i] = (uint8_t)role;
+		c->refs[i]++;
+	}
+	if (c->table && role != CHECKER_DATA)
+		c->table(c->table_arg, role, off, len);
+	return 0;
+}
+
+/* As claim() for one cluster that several trees may share. */
+static int claim_shared(struct checker *c, enum checker_role role,
+			uint64_t idx, uint16_t tree)
+{
+	uint64_t off = idx << c->h.cluster_bits;
+
+	if (c->role[idx] && c->role[idx] != role)
+		return fault(c, "%#" PRIx64 " used as role %u and %u", off,
+			     c->role[idx], role);
+	if (role != CHECKER_COMPRESSED && c->stamp[idx] == tree)
+		return fault(c, "%#" PRIx64 " (role %u) used twice in tree %u",
+			     off, role, tree - 1U);
+	c->role[idx] = (uint8_t)role;
+	c->stamp[idx] = tree;
+	c->refs[idx]++;
+	return 0;
+}
+
+static void note_copied(struct checker *c, uint64_t idx)
+{
+	if (c->n_copied == c->copied_cap) {
+		c->copied_cap = c->copied_cap ? c->copied_cap * 2 : 256;
+		c->copied = grow(c->copied, c->copied_cap * 8);
+	}
+	c->copied[c->n_copied++] = idx;
+}
+
+void checker_decode(const struct checker_head *h, uint64_t raw,
+		    struct checker_ref *ref)
+{
+	unsigned x = 62 - (h->cluster_bits - 8);
+
+	ref->len = 0;
+	if (raw & STREAM) {
+		uint64_t more = (raw & (STREAM - 1)) >> x;
+
+		ref->kind = CHECKER_STREAM;
+		ref->hoff = raw & ((1ULL << x) - 1);
+		ref->len = 512 * (more + 1) - (ref->hoff & 511);
+		return;
+	}
+	ref->hoff = raw & ENTRY_OFF;
+	if (h->version >= 3 && (raw & 1))
+		ref->kind = CHECKER_ZERO;
+	else
+		ref->kind = ref->hoff ? CHECKER_PLAIN : CHECKER_UNALLOCATED;
+}
+
+static int walk_stream(struct checker *c, uint64_t raw, uint16_t tree,
+		       uint64_t file)
+{
+	struct checker_ref ref;
+	uint64_t i, last;
+
+	checker_decode(&c->h, raw, &ref);
+	last = (ref.hoff + ref.len - 1) >> c->h.cluster_bits;
+	if (ref.hoff >= file || last >= c->n)
+		return fault(c, "compressed data at %#" PRIx64
+				" beyond the end", ref.hoff);
+	if (raw & COPIED)
+		return fault(c, "COPIED on compressed %#" PRIx64, ref.hoff);
+	for (i = ref.hoff >> c->h.cluster_bits; i <= last; i++)
+		if (claim_shared(c, CHECKER_COMPRESSED, i, tree))
+			return -1;
+	return 0;
+}
+
+static int walk_entry(struct checker *c, uint64_t raw, uint16_t tree,
+		      uint64_t file)
+{
+	uint64_t off = raw & ENTRY_OFF;
+	uint64_t allowed = ENTRY_OFF | COPIED | (c->h.version >= 3);
+
+	if (raw & STREAM)
+		return walk_stream(c, raw, tree, file);
+	if (raw & ~allowed)
+		return fault(c, "L2 entry %#" PRIx64 ": reserved bits", raw);
+	if (!off)
+		return (raw & COPIED) ? fault(c, "COPIED on an empty entry") : 0;
+	if (off & (csize(c) - 1))
+		return fault(c, "data at %#" PRIx64 " not aligned", off);
+	if (off >> c->h.cluster_bits >= c->n)
+		return fault(c, "data at %#" PRIx64 " beyond the end %#" PRIx64,
+			     off, file);
+	if (tree == 1) {
+		if (raw & COPIED)
+			note_copied(c, off >> c->h.cluster_bits);
+		else
+			c->benign++;
+	}
+	return claim_shared(c, CHECKER_DATA, off >> c->h.cluster_bits, tree);
+}
+
+static int walk_l2(struct checker *c, const uint8_t *img, uint64_t off,
+		   uint64_t gidx, uint16_t tree, uint64_t file)
+{
+	uint64_t n = csize(c) / 8;
+	uint64_t *map = c->map[tree - 1];
+
+	if (claim_shared(c, CHECKER_L2, off >> c->h.cluster_bits, tree))
+		return -1;
+	if (c->table)
+		c->table(c->table_arg, CHECKER_L2, off, csize(c));
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t raw = rd64(img + off + i * 8);
+
+		if (gidx + i < c->map_n)
+			map[gidx + i] = raw & ~COPIED;
+		if (raw && walk_entry(c, raw, tree, file))
+			return -1;
+	}
+	return 0;
+}
+
+static int walk_l1_entry(struct checker *c, const uint8_t *img, uint64_t raw,
+			 uint64_t gidx, uint16_t tree, uint64_t file)
+{
+	uint64_t off = raw & ENTRY_OFF;
+
+	if (raw & ~(ENTRY_OFF | COPIED))
+		return fault(c, "L1 entry %#" PRIx64 ": reserved bits", raw);
+	if (!off)
+		return raw ? fault(c, "COPIED on an empty L1 entry") : 0;
+	if (off & (csize(c) - 1))
+		return fault(c, "L2 table at %#" PRIx64 " not aligned", off);
+	if (off > file || csize(c) > file - off)
+		return fault(c, "L2 table at %#" PRIx64 " beyond the end", off);
+	if (tree == 1) {
+		if (raw & COPIED)
+			note_copied(c, off >> c->h.cluster_bits);
+		else
+			c->benign++;
+	}
+	return walk_l2(c, img, off, gidx, tree, file);
+}
+
+static int walk_tree(struct checker *c, const uint8_t *img, uint64_t l1_off,
+		     uint32_t entries, uint16_t tree, uint64_t file)
+{
+	uint64_t span = csize(c) / 8;
+	uint64_t *map = c->map[tree - 1];
+
+	if (claim(c, tree == 1 ? CHECKER_L1 : CHECKER_SNAP_L1, l1_off,
+		  8ULL * entries, file, "L1 table"))
+		return -1;
+	if (tree == 1 && entries * span << c->h.cluster_bits < c->h.size)
+		return fault(c, "L1 table too short");
+	memset(map, 0, c->map_n * 8);
+	for (uint32_t i = 0; i < entries; i++) {
+		uint64_t raw = rd64(img + l1_off + 8ULL * i);
+
+		if (raw && walk_l1_entry(c, img, raw, i * span, tree, file))
+			return -1;
+	}
+	return 0;
+}
+
+static int walk_snapshots(struct checker *c, const uint8_t *img, uint64_t file)
+{
+	uint64_t pos = c->h.snap_off, start = pos;
+
+	c->trees = 1;
+	if (!c->h.snapshots)
+		return 0;
+	if (c->h.snapshots >= CHECKER_TREES)
+		return fault(c, "%u snapshots: more than this checker walks",
+			     c->h.snapshots);
+	for (uint32_t i = 0; i < c->h.snapshots; i++) {
+		const uint8_t *p = img + pos;
+		uint64_t len;
+
+		if (pos > file || file - pos < 40)
+			return fault(c, "snapshot table beyond the end");
+		len = 40ULL + rd32(p + 36) + (p[12] << 8 | p[13]) +
+		      (p[14] << 8 | p[15]);
+		if (walk_tree(c, img, rd64(p), rd32(p + 8), (uint16_t)(i + 2),
+			      file))
+			return -1;
+		c->trees++;
+		pos += (len + 7) & ~7ULL;
+	}
+	return claim(c, CHECKER_SNAPTABLE, start, pos - start, file,
+		     "snapshot table");
+}
+
+static int claim_refblocks(struct checker *c, const uint8_t *img,
+			   uint64_t file)
+{
+	uint64_t len = (uint64_t)c->h.reftable_clusters << c->h.cluster_bits;
+
+	if (claim(c, CHECKER_REFTABLE, c->h.reftable_off, len, file,
+		  "refcount table"))
+		return -1;
+	for (uint64_t i = 0; i < len / 8; i++) {
+		uint64_t off = rd64(img + c->h.reftable_off + 8 * i);
+
+		if (off & 511)
+			return fault(c, "refcount table entry %#" PRIx64, off);
+		if (off && claim(c, CHECKER_REFBLOCK, off, csize(c), file,
+				 "refcount block"))
+			return -1;
+	}
+	return 0;
+}
+
+static uint64_t count_at(const uint8_t *block, unsigned order, uint64_t i)
+{
+	unsigned bits = 1U << order;
+	uint64_t v = 0;
+
+	if (bits < 8) {
+		unsigned per = 8 / bits;
+
+		return (block[i / per] >> (i % per * bits)) &
+		       ((1U << bits) - 1);
+	}
+	for (unsigned b = 0; b < bits / 8; b++)
+		v = v << 8 | block[i * (bits / 8) + b];
+	return v;
+}
+
+static int compare_block(struct checker *c, const uint8_t *block,
+			 uint64_t first)
+{
+	uint64_t n = csize(c) * 8 >> c->h.refcount_order;
+	uint64_t words = csize(c) / 8, per = n / words;
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t have, want = first + i < c->n ? c->refs[first + i] : 0;
+
+		if (per && first + i >= c->n && i % per == 0 &&
+		    !rd64(block + i / per * 8)) {
+			i += per - 1;
+			continue;
+		}
+		have = count_at(block, c->h.refcount_order, i);
+		if (have < want)
+			return fault(c, "cluster %#" PRIx64 " (role %u): "
+					"refcount %" PRIu64 ", references %"
+					PRIu64,
+				     (first + i) << c->h.cluster_bits,
+				     c->role[first + i], have, want);
+		c->leaks += have > want;
+	}
+	return 0;
+}
+
+static int compare_counts(struct checker *c, const uint8_t *img)
+{
+	uint64_t span = csize(c) * 8 >> c->h.refcount_order;
+	uint64_t n = ((uint64_t)c->h.reftable_clusters << c->h.cluster_bits) / 8;
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t off = rd64(img + c->h.reftable_off + 8 * i);
+
+		if (off) {
+			if (compare_block(c, img + off, i * span))
+				return -1;
+			continue;
+		}
+		for (uint64_t k = i * span; k < (i + 1) * span && k < c->n; k++)
+			if (c->refs[k])
+				return fault(c, "cluster %#" PRIx64 " (role %u)"
+						": no refcount block",
+					     k << c->h.cluster_bits,
+					     c->role[k]);
+	}
+	for (uint64_t k = n * span; k < c->n; k++)
+		if (c->refs[k])
+			return fault(c, "cluster %#" PRIx64
+					": beyond the refcount table",
+				     k << c->h.cluster_bits);
+	return 0;
+}
+
+static int check_copied(struct checker *c)
+{
+	for (size_t i = 0; i < c->n_copied; i++)
+		if (c->refs[c->copied[i]] > 1)
+			return fault(c, "%#" PRIx64 ": COPIED with %u references",
+				     c->copied[i] << c->h.cluster_bits,
+				     c->refs[c->copied[i]]);
+	return 0;
+}
+
+int checker_run(struct checker *c, const uint8_t *img, uint64_t len)
+{
+	if (read_head(c, img, len))
+		return -1;
+	reserve(c, len);
+	if (claim(c, CHECKER_HEADER, 0, 104, len, "header") ||
+	    claim_refblocks(c, img, len) ||
+	    walk_tree(c, img, c->h.l1_off, c->h.l1_entries, 1, len) ||
+	    walk_snapshots(c, img, len) || compare_counts(c, img))
+		return -1;
+	return check_copied(c);
+}
+
+int checker_run_deep(struct checker *c, const uint8_t *img, uint64_t len)
+{
+	uint8_t *buf;
+	int rc = checker_run(c, img, len);
+
+	if (rc)
+		return rc;
+	buf = grow(NULL, csize(c));
+	for (unsigned t = 0; t < c->trees && !rc; t++) {
+		for (uint64_t g = 0; g < c->map_n && !rc; g++) {
+			struct checker_ref ref;
+
+			checker_decode(&c->h, c->map[t][g], &ref);
+			if (ref.kind != CHECKER_STREAM)
+				continue;
+			if (ref.len > len - ref.hoff)
+				ref.len = len - ref.hoff;
+			if (checker_inflate(c->h.compression, buf, csize(c),
+					    img + ref.hoff, ref.len))
+				rc = fault(c, "compressed data at %#" PRIx64
+					      " broken", ref.hoff);
+		}
+	}
+	free(buf);
+	return rc;
+}
+
+static int inflate_raw(void *out, size_t out_len, const void *in, size_t in_len)
+{
+	static __thread z_stream z;
+	static __thread bool ready;
+	int rc;
+
+	if (!ready && inflateInit2(&z, -15) != Z_OK)
+		abort();
+	if (ready)
+		inflateReset(&z);
+	ready = true;
+	z.next_in = (Bytef *)(uintptr_t)in;
+	z.avail_in = (uInt)in_len;
+	z.next_out = out;
+	z.avail_out = (uInt)out_len;
+	rc = inflate(&z, Z_FINISH);
+	if (z.avail_out || (rc != Z_STREAM_END && rc != Z_BUF_ERROR))
+		return -1;
+	return 0;
+}
+
+int checker_inflate(unsigned compression, void *out, size_t out_len,
+		    const void *in, size_t in_len)
+{
+	if (compression == 0)
+		return inflate_raw(out, out_len, in, in_len);
+#if defined(HAVE_ZSTD)
+	if (compression == 1) {
+		ZSTD_DCtx *d = ZSTD_createDCtx();
+		ZSTD_inBuffer ib = { in, in_len, 0 };
+		ZSTD_outBuffer ob = { out, out_len, 0 };
+
+		while (ob.pos < ob.size && ib.pos < ib.size) {
+			size_t r = ZSTD_decompressStream(d, &ob, &ib);
+
+			if (ZSTD_isError(r) || !r)
+				break;
+		}
+		ZSTD_freeDCtx(d);
+		return ob.pos == ob.size ? 0 : -1;
+	}
+#endif
+	return -1;
+}
+
+bool checker_read(const struct checker *c, const uint8_t *img, uint64_t len,
+		  unsigned tree, uint64_t sec, uint8_t out[512])
+{
+	unsigned spc_bits = c->h.cluster_bits - 9;
+	uint64_t gidx = sec >> spc_bits;
+	uint64_t in = (sec & ((1ULL << spc_bits) - 1)) * 512;
+	struct checker_ref ref;
+	uint8_t *buf;
+
+	memset(out, 0, 512);
+	if (gidx >= c->map_n)
+		return true;
+	checker_decode(&c->h, c->map[tree][gidx], &ref);
+	switch (ref.kind) {
+	case CHECKER_UNALLOCATED:
+		return false;
+	case CHECKER_ZERO:
+		return true;
+	case CHECKER_PLAIN:
+		if (ref.hoff + in < len)
+			memcpy(out, img + ref.hoff + in,
+			       len - ref.hoff - in < 512 ?
+				       len - ref.hoff - in : 512);
+		return true;
+	case CHECKER_STREAM:
+		buf = grow(NULL, csize(c));
+		if (ref.len > len - ref.hoff)
+			ref.len = len - ref.hoff;
+		if (!checker_inflate(c->h.compression, buf, csize(c),
+				     img + ref.hoff, ref.len))
+			memcpy(out, buf + in, 512);
+		else
+			memset(out, 0xee, 512);
+		free(buf);
+		return true;
+	}
+	return true;
+}

@@ -1,0 +1,100 @@
+/*
+ * checker: what a qcow2 image in memory is, by the specification alone. It
+ * shares no code with src/, so that one mistake cannot hide in both.
+ *
+ * Every host cluster gets exactly one role; references are counted and compared
+ * with the refcounts. Corrupt: a role clash, a pointer that is unaligned, has
+ * reserved bits or leaves the file, a count below the references, COPIED with
+ * more than one reference, the dirty or corrupt bit. A count above the
+ * references is a leak. COPIED clear with one reference, or set with one
+ * reference and a count above, is benign.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum checker_role {
+	CHECKER_FREE,
+	CHECKER_HEADER,
+	CHECKER_REFTABLE,
+	CHECKER_REFBLOCK,
+	CHECKER_L1,
+	CHECKER_L2,
+	CHECKER_SNAPTABLE,
+	CHECKER_SNAP_L1,
+	CHECKER_DATA,
+	CHECKER_COMPRESSED,
+	CHECKER_ROLES
+};
+
+#define CHECKER_TREES 4 /* the active one and up to three snapshots */
+
+struct checker_head {
+	uint32_t version, cluster_bits, refcount_order, l1_entries;
+	uint32_t reftable_clusters, snapshots;
+	uint64_t size, l1_off, reftable_off, snap_off;
+	uint64_t incompatible, autoclear, backing_off;
+	unsigned compression;
+};
+
+enum checker_kind {
+	CHECKER_UNALLOCATED,
+	CHECKER_PLAIN,
+	CHECKER_ZERO,
+	CHECKER_STREAM,
+};
+
+/* An L2 entry decoded. */
+struct checker_ref {
+	enum checker_kind kind;
+	uint64_t hoff; /* 0: none */
+	uint64_t len;  /* STREAM: bytes to the end of its last sector */
+};
+
+/* One workspace for many images; no allocation once it has grown. */
+struct checker {
+	struct checker_head h;
+	/* by host cluster */
+	uint8_t *role;
+	uint16_t *stamp; /* tree that used the cluster last */
+	uint32_t *refs;
+	uint64_t cap, n;
+	/* by guest cluster: the raw L2 entry without COPIED */
+	uint64_t *map[CHECKER_TREES];
+	uint64_t map_cap, map_n;
+	unsigned trees;
+	uint64_t *copied; /* clusters that the active tree marks COPIED */
+	size_t n_copied, copied_cap;
+	uint64_t leaks, benign;
+	char text[200]; /* of the first fault */
+	/* told of each table that the walk meets; may be NULL */
+	void (*table)(void *arg, enum checker_role role, uint64_t off,
+		      uint64_t len);
+	void *table_arg;
+};
+
+void checker_init(struct checker *c);
+void checker_fini(struct checker *c);
+
+/* 0, or -1 with c->text. Streams are not decompressed. On 0 the maps, roles and
+ * counts are those of this image. */
+int checker_run(struct checker *c, const uint8_t *img, uint64_t len);
+
+/* As checker_run(), and every compressed cluster must decompress. */
+int checker_run_deep(struct checker *c, const uint8_t *img, uint64_t len);
+
+void checker_decode(const struct checker_head *h, uint64_t raw,
+		    struct checker_ref *ref);
+
+/* Produce OUT_LEN bytes from the stream; 0 or -1. */
+int checker_inflate(unsigned compression, void *out, size_t out_len,
+		    const void *in, size_t in_len);
+
+/*
+ * The guest sector SEC of tree TREE, after checker_run(). Returns false when
+ * the backing file has to answer; OUT is then zero.
+ */
+bool checker_read(const struct checker *c, const uint8_t *img, uint64_t len,
+		  unsigned tree, uint64_t sec, uint8_t out[512]);

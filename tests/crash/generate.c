@@ -1,0 +1,185 @@
+/*
+ * The start images and the two generators: all short sequences of an alphabet,
+ * and long random ones.
+ */
+#include "workload.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Guest clusters 0-7 are the places of the alphabet. */
+#define MIX "dc.dzcd.ddccazd."
+
+static const struct {
+	const char *name;
+	struct imgmake m;
+} configs[] = {
+	{ "512 v3 rc16 plain", { 3, 9, 4, 160, MIX, false, 0, 0, 0 } },
+	{ "512 v3 rc16 snapshot", { 3, 9, 4, 160, MIX, true, 0, 0, 0 } },
+	{ "512 v3 rc64 near a new block",
+	  { 3, 9, 6, 160, MIX, false, 0, 0, 48 << 9 } },
+	{ "512 v3 rc1", { 3, 9, 0, 160, MIX, false, 0, 0, 0 } },
+	{ "512 v2 rc16", { 2, 9, 4, 160, MIX, false, 0, 0, 0 } },
+	{ "512 v3 rc16 backing", { 3, 9, 4, 160, MIX, false, 0, 100, 0 } },
+	{ "4k v3 rc16 snapshot", { 3, 12, 4, 64, MIX, true, 0, 0, 0 } },
+	{ "64k v3 rc16", { 3, 16, 4, 24, MIX, false, 0, 0, 0 } },
+	{ "512 v3 rc16 autoclear", { 3, 9, 4, 160, MIX, false, 0xf0, 0, 0 } },
+	{ "512 v3 rc64 near a new table",
+	  { 3, 9, 6, 200, MIX, false, 0, 0, (4096 - 88) << 9 } },
+	{ "512 v2 rc16 backing snapshot",
+	  { 2, 9, 4, 160, MIX, true, 0, 100, 0 } },
+	{ "4k v2 rc16 backing", { 2, 12, 4, 64, MIX, false, 0, 200, 0 } },
+};
+
+unsigned workload_configs(void)
+{
+	return sizeof(configs) / sizeof(*configs);
+}
+
+const char *workload_config_name(unsigned config)
+{
+	return configs[config].name;
+}
+
+const struct imgmake *workload_config(unsigned config)
+{
+	return &configs[config].m;
+}
+
+/* Places in clusters, with a part in eighths of a cluster (0, 8: whole). */
+static const struct {
+	enum workload_type type;
+	unsigned cluster, from8, len8;
+} alphabet[] = {
+	{ WORKLOAD_FLUSH, 0, 0, 0 },
+	{ WORKLOAD_REOPEN, 0, 0, 0 },
+	{ WORKLOAD_WRITE, 0, 0, 8 },	  /* data, whole */
+	{ WORKLOAD_WRITE, 1, 0, 8 },	  /* compressed, whole */
+	{ WORKLOAD_WRITE, 1, 2, 1 },	  /* compressed, part */
+	{ WORKLOAD_WRITE, 2, 0, 8 },	  /* empty, whole */
+	{ WORKLOAD_WRITE, 2, 3, 1 },	  /* empty, part */
+	{ WORKLOAD_WRITE, 4, 1, 1 },	  /* zero, part */
+	{ WORKLOAD_WRITE, 12, 0, 2 },	  /* zero with a cluster, part */
+	{ WORKLOAD_WRITE, 0, 4, 16 },	  /* data, compressed, empty */
+	{ WORKLOAD_WRITE, 62, 0, 32 },	  /* over the edge of an L2 table */
+	{ WORKLOAD_WRITE, 140, 0, 8 },	  /* no L2 table yet */
+	{ WORKLOAD_DISCARD, 0, 0, 8 },
+	{ WORKLOAD_DISCARD, 1, 0, 8 },
+	{ WORKLOAD_DISCARD, 8, 0, 32 },
+	{ WORKLOAD_ZERO, 0, 0, 8 },
+	{ WORKLOAD_ZERO, 1, 1, 4 },
+	{ WORKLOAD_WRITE_FLUSH_1, 5, 0, 1 },
+	{ WORKLOAD_WRITE_FLUSH_2, 0, 0, 1 },
+	{ WORKLOAD_WRITE, 100, 0, 80 }, /* ten clusters, a new L2 table */
+};
+
+uint64_t workload_alphabet(void)
+{
+	return sizeof(alphabet) / sizeof(*alphabet);
+}
+
+static void add(struct workload *w, enum workload_type type, uint64_t sec,
+		uint64_t n)
+{
+	const struct imgmake *m = &configs[w->config].m;
+	uint64_t all = m->clusters << (m->cluster_bits - 9);
+
+	if (w->n == WORKLOAD_MAX)
+		return;
+	sec %= all;
+	w->op[w->n++] = (struct workload_op){ type, sec,
+					      sec + n > all ? all - sec : n };
+}
+
+bool workload_exhaustive(struct workload *w, unsigned config, unsigned len,
+			 uint64_t index)
+{
+	uint64_t n = workload_alphabet(), left = index;
+	unsigned spc = 1U << (configs[config].m.cluster_bits - 9);
+
+	memset(w, 0, sizeof(*w));
+	w->config = config;
+	w->seed = index;
+	w->fail_sync = -1;
+	for (unsigned i = 0; i < len; i++, left /= n) {
+		unsigned a = left % n;
+		uint64_t sec = (uint64_t)alphabet[a].cluster * spc +
+			       alphabet[a].from8 * spc / 8;
+		uint64_t k = (uint64_t)alphabet[a].len8 * spc / 8;
+
+		add(w, alphabet[a].type, sec, k ? k : 1);
+	}
+	add(w, WORKLOAD_FLUSH, 0, 0);
+	snprintf(w->name, sizeof(w->name), "all:%u:%u:%llu", config, len,
+		 (unsigned long long)index);
+	return left == 0;
+}
+
+static uint64_t next(uint64_t *s)
+{
+	uint64_t z = *s += 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+	return z ^ z >> 31;
+}
+
+static enum workload_type random_type(uint64_t *s)
+{
+	unsigned r = (unsigned)(next(s) % 100);
+
+	if (r < 50)
+		return WORKLOAD_WRITE;
+	if (r < 62)
+		return WORKLOAD_DISCARD;
+	if (r < 70)
+		return WORKLOAD_ZERO;
+	if (r < 84)
+		return WORKLOAD_FLUSH;
+	if (r < 88)
+		return WORKLOAD_COMMIT_ALL;
+	if (r < 91)
+		return WORKLOAD_REOPEN;
+	return r < 96 ? WORKLOAD_WRITE_FLUSH_1 : WORKLOAD_WRITE_FLUSH_2;
+}
+
+void workload_random(struct workload *w, unsigned config, uint64_t seed)
+{
+	uint64_t s = seed * 31 + config, spc, ops, clusters, len, at;
+
+	memset(w, 0, sizeof(*w));
+	w->config = config;
+	w->seed = seed;
+	w->fail_sync = -1;
+	spc = 1ULL << (configs[config].m.cluster_bits - 9);
+	clusters = configs[config].m.clusters;
+	ops = 20 + next(&s) % (next(&s) % 4 ? 40 : 180);
+	for (uint64_t i = 0; i < ops; i++) {
+		enum workload_type t = random_type(&s);
+
+		/* most of it where something is already */
+		at = next(&s) % 3 ? next(&s) % 16 : next(&s) % clusters;
+		at = at * spc + (next(&s) % 2 ? next(&s) % spc : 0);
+		len = next(&s) % 4 ? 1 + next(&s) % (2 * spc) :
+				     spc * (1 + next(&s) % 8);
+		add(w, t, at, len);
+	}
+	add(w, WORKLOAD_FLUSH, 0, 0);
+	snprintf(w->name, sizeof(w->name), "random:%u:%llu", config,
+		 (unsigned long long)seed);
+}
+
+void workload_print(const struct workload *w)
+{
+	static const char *const names[] = {
+		"write", "zero", "discard", "flush", "commit", "reopen",
+		"write+flush1", "write+flush2",
+	};
+
+	printf("workload %s: image \"%s\"\n", w->name,
+	       configs[w->config].name);
+	for (unsigned i = 0; i < w->n; i++)
+		printf("  %u: %s sector %llu + %llu\n", i + 1,
+		       names[w->op[i].type], (unsigned long long)w->op[i].sec,
+		       (unsigned long long)w->op[i].n);
+}

@@ -1,0 +1,39 @@
+/*
+ * imgmake: start images for the crash test, written field by field without
+ * the library under test.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "oracle.h"
+
+struct imgmake {
+	unsigned version, cluster_bits, refcount_order;
+	uint64_t clusters; /* of the guest disk */
+	/*
+	 * One character a guest cluster, '.' where it ends: 'd' data, 'c'
+	 * compressed, 'z' zero, 'a' zero with a cluster, '.' nothing.
+	 */
+	const char *preset;
+	bool snapshot;		  /* an internal snapshot shares everything */
+	uint64_t autoclear;	  /* bits to set (version 3) */
+	uint64_t backing_sectors; /* 0: no backing file */
+	/* leaked clusters, so that the file ends just below this offset: brings
+	 * the growth of refcount structures near */
+	uint64_t pad_to;
+};
+
+struct imgmake_out {
+	uint8_t *img;
+	uint64_t len;
+	uint64_t leaks;	    /* made by pad_to */
+	uint32_t *init;	    /* version 0 of each guest sector */
+	uint64_t sectors;
+};
+
+#define IMGMAKE_BACKING_NAME "base.raw"
+
+void imgmake_build(const struct imgmake *m, struct imgmake_out *out);
+void imgmake_free(struct imgmake_out *out);

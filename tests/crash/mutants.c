@@ -1,0 +1,122 @@
+#include "mutants.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/seed.h"
+#include "workload.h"
+
+enum seed_bug seed_active;
+
+enum how { BY_STATES, BY_FAILED_SYNC, BY_HELD_READER };
+
+/* The configurations that bring a bug out soonest; -1 ends the list. */
+static const struct {
+	enum seed_bug bug;
+	const char *name, *rule;
+	enum how how;
+	int config[4];
+} bugs[] = {
+	{ SEED_SKIP_F1, "skip-f1", "R1 R2", BY_STATES, { 0, 1, -1 } },
+	{ SEED_PUBLISH_L2_EARLY, "publish-l2-early", "R1", BY_STATES,
+	  { 0, 1, -1 } },
+	{ SEED_PUBLISH_L1_EARLY, "publish-l1-early", "R1", BY_STATES,
+	  { 0, 1, -1 } },
+	{ SEED_COUNT_AFTER_REFERENCE, "count-after-reference", "R2", BY_STATES,
+	  { 0, 1, -1 } },
+	{ SEED_REUSE_EARLY, "reuse-early", "R3", BY_STATES, { 0, 2, 7, 3 } },
+	{ SEED_DECREMENT_EARLY, "decrement-early", "R4", BY_STATES,
+	  { 0, 1, -1 } },
+	{ SEED_PUNCH_EARLY, "punch-early", "R5", BY_STATES, { 0, 7, 5, -1 } },
+	{ SEED_COPIED_ON_SHARED, "copied-on-shared", "R6", BY_STATES,
+	  { 1, 6, 10, -1 } },
+	{ SEED_HEADER_EARLY, "header-early", "R7", BY_STATES, { 9, 2, -1 } },
+	{ SEED_IGNORE_FAILED_F, "ignore-failed-f", "R8", BY_FAILED_SYNC,
+	  { 0, 1, -1 } },
+	{ SEED_REFTABLE_EARLY, "reftable-early", "R1", BY_STATES, { 2, 9, -1 } },
+	{ SEED_COVERAGE_LATE, "coverage-late", "R2", BY_STATES, { 2, 9, -1 } },
+	{ SEED_COW_FILL_LATE, "cow-fill-late", "R1", BY_STATES,
+	  { 7, 6, 1, -1 } },
+	{ SEED_INSTALL_BEFORE_DATA, "install-before-data", "R1", BY_STATES,
+	  { 0, 1, 7, -1 } },
+	{ SEED_PIN_DROPPED, "pin-dropped", "R3", BY_HELD_READER, { 0, 3, 7, -1 } },
+	{ SEED_AUTOCLEAR_LATE, "autoclear-late", "autoclear", BY_STATES,
+	  { 8, -1 } },
+};
+
+static const char *const faults[] = { "corrupt", "lost", "foreign", "order",
+				      "?" };
+
+_Static_assert(sizeof(bugs) / sizeof(*bugs) == SEED_MAX - 1,
+	       "every bug has a line");
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* One workload of the series for this bug; true when it was caught. */
+static bool attempt(struct workload_run *r, unsigned b, unsigned i)
+{
+	struct workload w;
+	unsigned n = 0;
+	int config;
+
+	while (n < 4 && bugs[b].config[n] >= 0)
+		n++;
+	config = bugs[b].config[i % n];
+	i /= n;
+	if (bugs[b].how == BY_HELD_READER)
+		return workload_held_reader(r, (unsigned)config) < 0;
+	if (bugs[b].how == BY_STATES && i < workload_alphabet() && i % 2)
+		workload_exhaustive(&w, (unsigned)config, 1, i);
+	else
+		workload_random(&w, (unsigned)config, 1000 + i);
+	if (bugs[b].how == BY_FAILED_SYNC)
+		w.fail_sync = (int)(i % 6);
+	return workload_check(r, &w) < 0;
+}
+
+static bool hunt(unsigned b, bool verbose)
+{
+	struct workload_run r = { .qemu_every = 1, .sample_every = 400,
+				  .product_max = 512 };
+	unsigned tries = bugs[b].how == BY_HELD_READER ? 6 : 600, i;
+	double end = now() + 30;
+	bool caught = false;
+
+	if (workload_start(&r))
+		return false;
+	seed_active = bugs[b].bug;
+	for (i = 0; i < tries && !caught && now() < end; i++)
+		caught = attempt(&r, b, i);
+	seed_active = SEED_NONE;
+	printf("%-22s %-9s %-10s %8" PRIu64 " states %4u workloads\n",
+	       bugs[b].name, bugs[b].rule,
+	       caught ? faults[r.fault] : "NOT CAUGHT", r.stats.states, i);
+	if (verbose && caught)
+		printf("    %s\n", r.text);
+	fflush(stdout);
+	workload_end(&r);
+	return caught;
+}
+
+int mutants_run(unsigned only, bool verbose)
+{
+	unsigned caught = 0, tried = 0;
+
+	printf("%-22s %-9s %-10s %8s\n", "bug", "rule", "caught by", "until");
+	for (unsigned b = 0; b < SEED_MAX - 1; b++) {
+		if (only && bugs[b].bug != only)
+			continue;
+		tried++;
+		caught += hunt(b, verbose);
+	}
+	printf("%u of %u bugs caught\n", caught, tried);
+	return caught == tried ? 0 : 1;
+}

@@ -1,0 +1,196 @@
+#include "oracle.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TAG_MAGIC 0x7261776372617368ULL
+#define WORDS 64
+
+struct tag {
+	uint64_t magic, run, sec, gen;
+};
+
+void oracle_init(struct oracle *o, uint64_t run, uint64_t sectors,
+		 uint64_t backing_sectors, const uint32_t *init)
+{
+	memset(o, 0, sizeof(*o));
+	o->run = run;
+	o->sectors = sectors;
+	o->backing_sectors = backing_sectors;
+	o->s = calloc(sectors ? sectors : 1, sizeof(*o->s));
+	if (!o->s)
+		abort();
+	for (uint64_t i = 0; i < sectors; i++) {
+		struct oracle_sector *s = &o->s[i];
+
+		s->cap = 4;
+		s->gen = malloc(s->cap * sizeof(*s->gen));
+		if (!s->gen)
+			abort();
+		s->n = 1;
+		s->gen[0] = init ? init[i] : ORACLE_ZERO;
+	}
+}
+
+void oracle_fini(struct oracle *o)
+{
+	for (uint64_t i = 0; o->s && i < o->sectors; i++)
+		free(o->s[i].gen);
+	free(o->s);
+	memset(o, 0, sizeof(*o));
+}
+
+void oracle_reset(struct oracle *o)
+{
+	for (uint64_t i = 0; i < o->sectors; i++) {
+		struct oracle_sector *s = &o->s[i];
+
+		s->n = 1;
+		s->acked = s->pending = s->durable = 0;
+	}
+}
+
+void oracle_fill(const struct oracle *o, uint64_t sec, uint32_t gen,
+		 uint8_t out[512])
+{
+	uint64_t w[WORDS];
+
+	if (gen == ORACLE_ZERO ||
+	    (gen == ORACLE_BACKING && sec >= o->backing_sectors)) {
+		memset(out, 0, 512);
+		return;
+	}
+	for (unsigned i = 0; i < WORDS; i += 4) {
+		w[i] = TAG_MAGIC;
+		/* preset and backing data are the same in every run */
+		w[i + 1] = gen == ORACLE_INIT || gen == ORACLE_BACKING ? 0 :
+									 o->run;
+		w[i + 2] = sec;
+		w[i + 3] = gen;
+	}
+	memcpy(out, w, 512);
+}
+
+void oracle_begin(struct oracle *o, uint64_t sec, uint64_t n, uint32_t gen)
+{
+	for (uint64_t i = sec; i < sec + n && i < o->sectors; i++) {
+		struct oracle_sector *s = &o->s[i];
+
+		if (s->n == s->cap) {
+			s->cap *= 2;
+			s->gen = realloc(s->gen, s->cap * sizeof(*s->gen));
+			if (!s->gen)
+				abort();
+		}
+		s->gen[s->n++] = gen;
+	}
+}
+
+void oracle_ack(struct oracle *o, uint64_t sec, uint64_t n)
+{
+	for (uint64_t i = sec; i < sec + n && i < o->sectors; i++)
+		o->s[i].acked = o->s[i].n - 1;
+}
+
+void oracle_flush_begin(struct oracle *o)
+{
+	for (uint64_t i = 0; i < o->sectors; i++)
+		o->s[i].pending = o->s[i].acked;
+}
+
+void oracle_flush_ack(struct oracle *o)
+{
+	for (uint64_t i = 0; i < o->sectors; i++)
+		o->s[i].durable = o->s[i].pending;
+}
+
+static bool is_zero(const uint8_t *p)
+{
+	uint64_t w[WORDS], any = 0;
+
+	memcpy(w, p, 512);
+	for (unsigned i = 0; i < WORDS; i++)
+		any |= w[i];
+	return !any;
+}
+
+/* The generation that DATA carries; false if it is none of this sector's. */
+static bool identify(const struct oracle *o, uint64_t sec, const uint8_t *data,
+		     uint32_t *gen)
+{
+	struct tag t;
+
+	if (!data && sec >= o->backing_sectors)
+		*gen = ORACLE_ZERO;
+	else if (!data)
+		*gen = ORACLE_BACKING;
+	else if (is_zero(data))
+		*gen = ORACLE_ZERO;
+	else {
+		memcpy(&t, data, sizeof(t));
+		if (t.magic != TAG_MAGIC || t.sec != sec ||
+		    memcmp(data, data + 32, 480))
+			return false;
+		*gen = (uint32_t)t.gen;
+		if (*gen != ORACLE_INIT && *gen != ORACLE_BACKING &&
+		    t.run != o->run)
+			return false;
+	}
+	return true;
+}
+
+static bool same(const struct oracle *o, uint64_t sec, uint32_t a, uint32_t b)
+{
+	if (sec >= o->backing_sectors) {
+		if (a == ORACLE_BACKING)
+			a = ORACLE_ZERO;
+		if (b == ORACLE_BACKING)
+			b = ORACLE_ZERO;
+	}
+	return a == b;
+}
+
+static enum oracle_verdict check_views(const struct oracle *o, uint64_t sec,
+				       const uint8_t *data)
+{
+	static const uint8_t zero[512];
+
+	for (unsigned i = 0; i < o->n_views; i++)
+		if (!memcmp(o->views[i] + sec * 512, data ? data : zero, 512))
+			return ORACLE_OK;
+	return ORACLE_FOREIGN;
+}
+
+enum oracle_verdict oracle_check(const struct oracle *o, uint64_t sec,
+				 const uint8_t *data)
+{
+	const struct oracle_sector *s;
+	uint32_t gen, i;
+
+	if (sec >= o->sectors)
+		return ORACLE_OK;
+	if (o->views)
+		return check_views(o, sec, data);
+	s = &o->s[sec];
+	if (!identify(o, sec, data, &gen))
+		return ORACLE_FOREIGN;
+	for (i = s->n; i-- > s->durable;)
+		if (same(o, sec, s->gen[i], gen))
+			return ORACLE_OK;
+	while (i-- > 0)
+		if (same(o, sec, s->gen[i], gen))
+			return ORACLE_LOST;
+	return gen == ORACLE_ZERO ? ORACLE_LOST : ORACLE_FOREIGN;
+}
+
+enum oracle_verdict oracle_check_snapshot(const struct oracle *o, uint64_t sec,
+					  const uint8_t *data)
+{
+	uint32_t gen;
+
+	if (sec >= o->sectors || o->views)
+		return ORACLE_OK;
+	if (!identify(o, sec, data, &gen))
+		return ORACLE_FOREIGN;
+	return same(o, sec, o->s[sec].gen[0], gen) ? ORACLE_OK : ORACLE_LOST;
+}

@@ -1,0 +1,68 @@
+/*
+ * oracle: what each guest sector may read as after a crash.
+ *
+ * A sector's history is a list of versions: version 0 is what was there before
+ * the run, each write or zero adds one when it begins. Allowed are the last
+ * version that was acknowledged before a flush that returned, and all versions
+ * after it. Written sectors carry {magic, run, sector, generation}, so that
+ * data of another place or another time is recognised.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ORACLE_ZERO UINT32_MAX	      /* a version that reads zero */
+#define ORACLE_BACKING (UINT32_MAX - 1) /* the backing file's sector */
+#define ORACLE_INIT 0u		      /* preset in the image */
+
+enum oracle_verdict {
+	ORACLE_OK,
+	ORACLE_LOST,	/* older than the durable version */
+	ORACLE_FOREIGN, /* data that this sector never held */
+};
+
+struct oracle_sector {
+	uint32_t *gen; /* versions, oldest first */
+	uint32_t n, cap;
+	uint32_t acked, pending, durable; /* indices of versions */
+};
+
+struct oracle {
+	uint64_t run;
+	uint64_t sectors;
+	uint64_t backing_sectors; /* the backing file's length */
+	struct oracle_sector *s;
+	/*
+	 * Instead of tags: full guest images, each of whose sectors is allowed
+	 * (imported logs). NULL otherwise.
+	 */
+	const uint8_t *const *views;
+	unsigned n_views;
+};
+
+/* INIT[i] is the version 0 of sector I: ORACLE_INIT, _ZERO or _BACKING. */
+void oracle_init(struct oracle *o, uint64_t run, uint64_t sectors,
+		 uint64_t backing_sectors, const uint32_t *init);
+void oracle_fini(struct oracle *o);
+/* Forget all but version 0. */
+void oracle_reset(struct oracle *o);
+
+/* The bytes of version GEN of sector SEC. */
+void oracle_fill(const struct oracle *o, uint64_t sec, uint32_t gen,
+		 uint8_t out[512]);
+
+/* GEN >= 1 or ORACLE_ZERO. */
+void oracle_begin(struct oracle *o, uint64_t sec, uint64_t n, uint32_t gen);
+void oracle_ack(struct oracle *o, uint64_t sec, uint64_t n);
+void oracle_flush_begin(struct oracle *o);
+void oracle_flush_ack(struct oracle *o);
+
+/* May sector SEC of the active disk read as DATA? DATA NULL: the backing file
+ * answers. */
+enum oracle_verdict oracle_check(const struct oracle *o, uint64_t sec,
+				 const uint8_t *data);
+
+/* The same for a snapshot, whose sectors never change. */
+enum oracle_verdict oracle_check_snapshot(const struct oracle *o, uint64_t sec,
+					  const uint8_t *data);

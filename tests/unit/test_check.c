@@ -1,0 +1,502 @@
+/*
+ * test_check: each defect that check knows is made once in a valid image, and
+ * must be found; the valid image must have none.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/admin/check.h"
+#include "core/format/qcow2.h"
+#include "lib/hostmem.h"
+#include "lib/imgbuild.h"
+#include "suite.h"
+
+#define CS 4096U
+#define SIZE (4U << 20)
+#define COMPRESSED_GOFF (64U * CS)
+#define OFFSET(entry) ((entry) & QCOW2_OFFSET_MASK)
+
+struct found {
+	unsigned n[PROBLEM_N];
+	unsigned total;
+};
+
+static void on_problem(void *arg, const struct problem *p)
+{
+	struct found *f = arg;
+
+	ck_assert_uint_lt(p->code, PROBLEM_N);
+	ck_assert_int_eq(p->cls, problem_class_of(p->code));
+	ck_assert_ptr_null(strchr(p->text, '\n'));
+	f->n[p->code]++;
+	f->total++;
+}
+
+static int check(struct hostfile *file, struct found *f,
+		 struct check_result *res, struct err *err)
+{
+	struct check_opts opts = { .report = on_problem, .report_arg = f };
+
+	memset(f, 0, sizeof(*f));
+	return check_image(file, &opts, res, err);
+}
+
+/* --- bitmaps by hand ------------------------------------------------------- */
+
+struct bitmap_place {
+	uint64_t dir, table, data;
+};
+
+static struct bitmap_place bitmap_place;
+
+static void add_bitmap(struct imgbuild *b)
+{
+	unsigned char ext[24] = { 0, 0, 0, 1 };
+	struct bitmap_place *p = &bitmap_place;
+
+	p->dir = imgbuild_alloc(b, 1);
+	p->table = imgbuild_alloc(b, 1);
+	p->data = imgbuild_alloc(b, 1);
+	ext[15] = 32;
+	for (int i = 0; i < 8; i++)
+		ext[16 + i] = (unsigned char)(p->dir >> (56 - 8 * i));
+	imgbuild_ext(b, QCOW2_EXT_BITMAPS, ext, sizeof(ext));
+	imgbuild_header_set(b, IMGBUILD_AUTOCLEAR, QCOW2_AUTOCLEAR_BITMAPS);
+	imgbuild_poke(b, p->dir, 8, p->table);
+	imgbuild_poke(b, p->dir + 8, 4, 2);
+	imgbuild_poke(b, p->dir + 12, 4, 2);
+	imgbuild_poke(b, p->dir + 16, 1, 1);
+	imgbuild_poke(b, p->dir + 17, 1, 16);
+	imgbuild_poke(b, p->dir + 18, 2, 3);
+	imgbuild_poke(b, p->dir + 24, 4, 0x61626300);
+	imgbuild_poke(b, p->table, 8, p->data);
+	imgbuild_poke(b, p->table + 8, 8, 1);
+}
+
+/* --- the valid image ------------------------------------------------------- */
+
+static void build(struct imgbuild *b, struct hostfile *f)
+{
+	struct imgbuild_params p = { .cluster_bits = 12, .refcount_order = 4,
+				     .size = SIZE };
+	unsigned char data[CS];
+
+	memset(data, 'x', sizeof(data));
+	imgbuild_init(b, f, &p);
+	add_bitmap(b);
+	imgbuild_data(b, 0, data, CS);
+	imgbuild_data(b, CS, data, CS);
+	imgbuild_zero_plain(b, 2 * CS);
+	imgbuild_snapshot(b, "1", "before");
+	imgbuild_data(b, CS, data, CS);
+	imgbuild_data(b, 8 * CS, data, CS);
+	imgbuild_zero_alloc(b, 9 * CS);
+	imgbuild_compressed(b, COMPRESSED_GOFF, data);
+	imgbuild_compressed(b, COMPRESSED_GOFF + CS, data);
+	imgbuild_finish(b);
+}
+
+/* --- one function a defect ------------------------------------------------- */
+
+static uint64_t l2_of(struct imgbuild *b)
+{
+	return OFFSET(imgbuild_l1_get(b, 0));
+}
+
+static void l1_or(struct imgbuild *b, uint64_t bits)
+{
+	imgbuild_l1_set(b, 0, imgbuild_l1_get(b, 0) | bits);
+}
+
+static void l2_or(struct imgbuild *b, uint64_t bits)
+{
+	uint64_t at = l2_of(b) + 8 * 8;
+
+	imgbuild_poke(b, at, 8, imgbuild_peek(b, at, 8) | bits);
+}
+
+static void l2_entry(struct imgbuild *b, unsigned i, uint64_t entry)
+{
+	imgbuild_poke(b, l2_of(b) + 8 * i, 8, entry);
+}
+
+static void break_ext(struct imgbuild *b)
+{
+	/* the bitmaps extension is the first: its length */
+	imgbuild_poke(b, QCOW2_OUR_HEADER_LEN + 4, 4, 0x10000000);
+}
+
+static void break_bitmap_ext(struct imgbuild *b)
+{
+	imgbuild_poke(b, QCOW2_OUR_HEADER_LEN + 4, 4, 23);
+}
+
+static void l1_reserved(struct imgbuild *b) { l1_or(b, 2); }
+static void l1_unaligned(struct imgbuild *b) { l1_or(b, 512); }
+static void l1_range(struct imgbuild *b) { l1_or(b, 1ULL << 40); }
+static void l1_copied_empty(struct imgbuild *b)
+{
+	imgbuild_l1_set(b, 1, IMGBUILD_COPIED);
+}
+static void l2_reserved(struct imgbuild *b) { l2_or(b, 4); }
+static void l2_unaligned(struct imgbuild *b) { l2_or(b, 1024); }
+static void l2_range(struct imgbuild *b) { l2_or(b, 1ULL << 41); }
+static void l2_copied_empty(struct imgbuild *b)
+{
+	l2_entry(b, 30, IMGBUILD_COPIED);
+}
+
+static uint64_t compressed_at(struct imgbuild *b)
+{
+	return l2_of(b) + 8 * (COMPRESSED_GOFF / CS);
+}
+
+static void compressed_copied(struct imgbuild *b)
+{
+	uint64_t at = compressed_at(b);
+
+	imgbuild_poke(b, at, 8, imgbuild_peek(b, at, 8) | IMGBUILD_COPIED);
+}
+
+static void compressed_range(struct imgbuild *b)
+{
+	uint64_t at = compressed_at(b);
+
+	imgbuild_poke(b, at, 8, imgbuild_peek(b, at, 8) | 1ULL << 44);
+}
+
+static void compressed_data(struct imgbuild *b)
+{
+	uint64_t hoff = imgbuild_peek(b, compressed_at(b), 8) &
+			((1ULL << 58) - 1);
+
+	imgbuild_poke(b, hoff, 4, 0xffffffff);
+}
+
+static void reftable_or(struct imgbuild *b, uint64_t bits)
+{
+	imgbuild_poke(b, b->reftable_off, 8,
+		      imgbuild_peek(b, b->reftable_off, 8) | bits);
+}
+
+static void reftable_reserved(struct imgbuild *b) { reftable_or(b, 1); }
+static void reftable_unaligned(struct imgbuild *b) { reftable_or(b, 512); }
+static void reftable_range(struct imgbuild *b) { reftable_or(b, 1ULL << 50); }
+static void refblock_shared(struct imgbuild *b)
+{
+	imgbuild_poke(b, b->reftable_off + 8, 8,
+		      imgbuild_peek(b, b->reftable_off, 8));
+}
+
+static void l2_maps_itself(struct imgbuild *b)
+{
+	l2_entry(b, 30, l2_of(b) | IMGBUILD_COPIED);
+}
+static void l2_maps_header(struct imgbuild *b)
+{
+	l2_entry(b, 30, b->l1_off | IMGBUILD_COPIED);
+}
+static void l1_maps_data(struct imgbuild *b)
+{
+	imgbuild_l1_set(b, 1, OFFSET(imgbuild_l2_get(b, 8 * CS)) |
+				      IMGBUILD_COPIED);
+}
+static void l2_maps_reftable(struct imgbuild *b)
+{
+	l2_entry(b, 30, b->reftable_off);
+}
+static void l2_maps_bitmap(struct imgbuild *b)
+{
+	l2_entry(b, 30, bitmap_place.data);
+}
+
+static uint64_t snap_off(struct imgbuild *b)
+{
+	return imgbuild_header_get(b, IMGBUILD_SNAPSHOT_OFFSET);
+}
+static void snapshot_l1(struct imgbuild *b)
+{
+	imgbuild_poke(b, snap_off(b), 8, 1234);
+}
+static void snapshot_same_l1(struct imgbuild *b)
+{
+	imgbuild_poke(b, snap_off(b), 8, b->l1_off);
+}
+static void bitmap_granularity(struct imgbuild *b)
+{
+	imgbuild_poke(b, bitmap_place.dir + 17, 1, 40);
+}
+static void bitmap_name(struct imgbuild *b)
+{
+	imgbuild_poke(b, bitmap_place.dir + 18, 2, 4000);
+}
+static void bitmap_table(struct imgbuild *b)
+{
+	imgbuild_poke(b, bitmap_place.table, 8, bitmap_place.data | 2);
+}
+static void bitmap_range(struct imgbuild *b)
+{
+	imgbuild_poke(b, bitmap_place.table, 8, 1ULL << 50);
+}
+static void bitmap_data_twice(struct imgbuild *b)
+{
+	imgbuild_poke(b, bitmap_place.table + 8, 8, bitmap_place.data);
+}
+static void bitmap_void(struct imgbuild *b)
+{
+	imgbuild_header_set(b, IMGBUILD_AUTOCLEAR, 0);
+}
+static void refcount_zero(struct imgbuild *b)
+{
+	imgbuild_refcount_set(b, OFFSET(imgbuild_l2_get(b, 8 * CS)), 0);
+}
+static void refcount_shared_low(struct imgbuild *b)
+{
+	imgbuild_refcount_set(b, OFFSET(imgbuild_l2_get(b, 0)), 1);
+}
+static void refcount_max(struct imgbuild *b)
+{
+	imgbuild_refcount_set(b, OFFSET(imgbuild_l2_get(b, 8 * CS)), 65535);
+}
+static void leak(struct imgbuild *b)
+{
+	imgbuild_poke(b, l2_of(b) + 8 * 8, 8, 0);
+}
+static void copied_l1(struct imgbuild *b)
+{
+	imgbuild_l1_set(b, 0, l2_of(b));
+}
+static void copied_l2_clear(struct imgbuild *b)
+{
+	l2_entry(b, 8, OFFSET(imgbuild_l2_get(b, 8 * CS)));
+}
+static void copied_l2_set(struct imgbuild *b)
+{
+	l2_entry(b, 0, imgbuild_l2_get(b, 0) | IMGBUILD_COPIED);
+}
+
+static const struct {
+	const char *name;
+	enum problem_code code;
+	void (*make)(struct imgbuild *b);
+} cases[] = {
+	{ "extension too long", PROBLEM_HEADER, break_ext },
+	{ "bitmaps extension length", PROBLEM_HEADER, break_bitmap_ext },
+	{ "L1 reserved bits", PROBLEM_L1_ENTRY, l1_reserved },
+	{ "L1 unaligned", PROBLEM_L1_ENTRY, l1_unaligned },
+	{ "L1 COPIED and no table", PROBLEM_L1_ENTRY, l1_copied_empty },
+	{ "L1 outside", PROBLEM_L1_RANGE, l1_range },
+	{ "L2 reserved bits", PROBLEM_L2_ENTRY, l2_reserved },
+	{ "L2 unaligned", PROBLEM_L2_ENTRY, l2_unaligned },
+	{ "L2 COPIED and no cluster", PROBLEM_L2_ENTRY, l2_copied_empty },
+	{ "COPIED on compressed", PROBLEM_L2_ENTRY, compressed_copied },
+	{ "L2 outside", PROBLEM_L2_RANGE, l2_range },
+	{ "compressed outside", PROBLEM_COMPRESSED_RANGE, compressed_range },
+	{ "compressed broken", PROBLEM_COMPRESSED_DATA, compressed_data },
+	{ "reftable reserved", PROBLEM_REFTABLE_ENTRY, reftable_reserved },
+	{ "reftable unaligned", PROBLEM_REFTABLE_ENTRY, reftable_unaligned },
+	{ "reftable outside", PROBLEM_REFTABLE_RANGE, reftable_range },
+	{ "refblock twice", PROBLEM_REFBLOCK_SHARED, refblock_shared },
+	{ "L2 maps itself", PROBLEM_ROLE_CLASH, l2_maps_itself },
+	{ "L2 maps the L1", PROBLEM_ROLE_CLASH, l2_maps_header },
+	{ "L1 maps data", PROBLEM_ROLE_CLASH, l1_maps_data },
+	{ "L2 maps the reftable", PROBLEM_ROLE_CLASH, l2_maps_reftable },
+	{ "L2 maps a bitmap", PROBLEM_ROLE_CLASH, l2_maps_bitmap },
+	{ "snapshot with the active L1", PROBLEM_ROLE_CLASH, snapshot_same_l1 },
+	{ "bitmap data twice", PROBLEM_ROLE_CLASH, bitmap_data_twice },
+	{ "snapshot L1 unaligned", PROBLEM_SNAPSHOT, snapshot_l1 },
+	{ "bitmap granularity", PROBLEM_BITMAP, bitmap_granularity },
+	{ "bitmap name", PROBLEM_BITMAP, bitmap_name },
+	{ "bitmap table entry", PROBLEM_BITMAP, bitmap_table },
+	{ "bitmap data outside", PROBLEM_BITMAP, bitmap_range },
+	{ "refcount 0", PROBLEM_REFCOUNT_LOW, refcount_zero },
+	{ "refcount below sharing", PROBLEM_REFCOUNT_LOW, refcount_shared_low },
+	{ "refcount max", PROBLEM_REFCOUNT_HIGH, refcount_max },
+	{ "leak", PROBLEM_REFCOUNT_HIGH, leak },
+	{ "void bitmaps", PROBLEM_REFCOUNT_HIGH, bitmap_void },
+	{ "COPIED clear in L1", PROBLEM_COPIED_L1, copied_l1 },
+	{ "COPIED clear in L2", PROBLEM_COPIED_L2, copied_l2_clear },
+	{ "COPIED set in L2", PROBLEM_COPIED_L2, copied_l2_set },
+};
+
+/* --- tests ----------------------------------------------------------------- */
+
+START_TEST(clean)
+{
+	struct hostmem *m = hostmem_new();
+	struct check_result res;
+	struct imgbuild b;
+	struct hostfile *f;
+	struct found found;
+	struct err err = { "" };
+
+	ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+	build(&b, f);
+	ck_assert_msg(!check(f, &found, &res, &err), "%s", err.text);
+	for (int i = 0; i < PROBLEM_N; i++)
+		ck_assert_msg(!found.n[i], "%s: %u", problem_name(i),
+			      found.n[i]);
+	ck_assert_uint_eq(res.corruptions + res.leaks + res.check_errors, 0);
+	ck_assert_uint_eq(res.total_clusters, SIZE / CS);
+	ck_assert_uint_eq(res.allocated_clusters, 6);
+	ck_assert_uint_eq(res.compressed_clusters, 2);
+	ck_assert_uint_eq(res.image_end_offset % CS, 0);
+	imgbuild_fini(&b);
+	hostfile_close(f);
+	hostmem_free(m);
+}
+END_TEST
+
+START_TEST(each_defect)
+{
+	bool covered[PROBLEM_N] = { [PROBLEM_IO] = true };
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct hostmem *m = hostmem_new();
+		struct check_result res;
+		struct imgbuild b;
+		struct hostfile *f;
+		struct found found;
+		struct err err = { "" };
+
+		ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+		build(&b, f);
+		cases[i].make(&b);
+		ck_assert_msg(!check(f, &found, &res, &err), "%s: %s",
+			      cases[i].name, err.text);
+		ck_assert_msg(found.n[cases[i].code] > 0, "%s: no %s",
+			      cases[i].name, problem_name(cases[i].code));
+		ck_assert_uint_eq(found.total, res.corruptions + res.leaks +
+						       res.check_errors);
+		covered[cases[i].code] = true;
+		imgbuild_fini(&b);
+		hostfile_close(f);
+		hostmem_free(m);
+	}
+	for (int i = 0; i < PROBLEM_N; i++)
+		ck_assert_msg(covered[i], "no case for %s", problem_name(i));
+}
+END_TEST
+
+/* A leak alone is no corruption. */
+START_TEST(leak_only)
+{
+	struct hostmem *m = hostmem_new();
+	struct check_result res;
+	struct imgbuild b;
+	struct hostfile *f;
+	struct found found;
+
+	ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+	build(&b, f);
+	leak(&b);
+	ck_assert_int_eq(check(f, &found, &res, NULL), 0);
+	ck_assert_uint_eq(res.corruptions, 0);
+	ck_assert_uint_eq(res.leaks, 1);
+	imgbuild_fini(&b);
+	hostfile_close(f);
+	hostmem_free(m);
+}
+END_TEST
+
+/* What makes check impossible. */
+START_TEST(refused)
+{
+	static const struct {
+		enum imgbuild_field field;
+		uint64_t value;
+		int want;
+	} bad[] = {
+		{ IMGBUILD_MAGIC, 0, -EMEDIUMTYPE },
+		{ IMGBUILD_VERSION, 4, -ENOTSUP },
+		{ IMGBUILD_CLUSTER_BITS, 30, -EUCLEAN },
+		{ IMGBUILD_INCOMPAT, QCOW2_INCOMPAT_DATA_FILE, -ENOTSUP },
+		{ IMGBUILD_INCOMPAT, 1ULL << 40, -ENOTSUP },
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct hostmem *m = hostmem_new();
+		struct check_result res;
+		struct imgbuild b;
+		struct hostfile *f;
+		struct found found;
+		struct err err = { "" };
+
+		ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+		build(&b, f);
+		imgbuild_header_set(&b, bad[i].field, bad[i].value);
+		ck_assert_int_eq(check(f, &found, &res, &err), bad[i].want);
+		ck_assert_str_ne(err.text, "");
+		imgbuild_fini(&b);
+		hostfile_close(f);
+		hostmem_free(m);
+	}
+}
+END_TEST
+
+/* Counts that do not fit a cell of the map: 64-bit refcounts. */
+START_TEST(big_counts)
+{
+	struct imgbuild_params p = { .cluster_bits = 12, .refcount_order = 6,
+				     .size = SIZE };
+	struct hostmem *m = hostmem_new();
+	struct check_result res;
+	struct imgbuild b;
+	struct hostfile *f;
+	struct found found;
+
+	ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+	imgbuild_init(&b, f, &p);
+	imgbuild_data(&b, 0, "x", 1);
+	imgbuild_finish(&b);
+	imgbuild_refcount_set(&b, OFFSET(imgbuild_l2_get(&b, 0)), 1ULL << 63);
+	ck_assert_int_eq(check(f, &found, &res, NULL), 0);
+	ck_assert_uint_eq(found.n[PROBLEM_REFCOUNT_HIGH], 1);
+	ck_assert_uint_eq(found.n[PROBLEM_COPIED_L2], 1);
+	imgbuild_fini(&b);
+	hostfile_close(f);
+	hostmem_free(m);
+}
+END_TEST
+
+/* A huge file with next to nothing in it costs next to nothing. */
+START_TEST(sparse)
+{
+	struct hostmem *m = hostmem_new();
+	struct check_result res;
+	struct imgbuild b;
+	struct hostfile *f;
+	struct found found;
+	struct err err = { "" };
+
+	ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+	build(&b, f);
+	ck_assert_int_eq(hostmem_resize(m, HOSTMEM_MAX_SIZE), 0);
+	/* every L1 entry names a table far out, in a hole */
+	for (uint64_t i = 1; i < b.p.size / CS / 512; i++)
+		imgbuild_l1_set(&b, i, (i << 36) | IMGBUILD_COPIED);
+	/* and every entry of a table a cluster far out */
+	for (uint64_t i = 100; i < 512; i++)
+		l2_entry(&b, (unsigned)i, (i << 34) | IMGBUILD_COPIED);
+	ck_assert_msg(!check(f, &found, &res, &err), "%s", err.text);
+	ck_assert_uint_ge(found.n[PROBLEM_REFCOUNT_LOW], 412);
+	imgbuild_fini(&b);
+	hostfile_close(f);
+	hostmem_free(m);
+}
+END_TEST
+
+START_TEST(names)
+{
+	for (int i = 0; i < PROBLEM_N; i++) {
+		ck_assert_ptr_nonnull(problem_name(i));
+		for (int j = 0; j < i; j++)
+			ck_assert_str_ne(problem_name(i), problem_name(j));
+	}
+}
+END_TEST
+
+SUITE_MAIN("check", clean, each_defect, leak_only, refused, big_counts, sparse,
+	   names)

@@ -1,0 +1,123 @@
+/*
+ * test_info: the facts that info reads from images built field by field.
+ */
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/format/qcow2.h"
+#include "core/image/info.h"
+#include "lib/hostmem.h"
+#include "lib/imgbuild.h"
+#include "suite.h"
+
+static struct hostmem *mem;
+static struct hostfile *file;
+
+static void begin(struct imgbuild *b, unsigned version)
+{
+	struct imgbuild_params p = { .version = version, .cluster_bits = 12,
+				     .refcount_order = 4, .size = 1 << 20 };
+
+	mem = hostmem_new();
+	ck_assert_int_eq(hostmem_open(&file, mem, true), 0);
+	imgbuild_init(b, file, &p);
+}
+
+static void end(struct imgbuild *b)
+{
+	imgbuild_fini(b);
+	hostfile_close(file);
+	hostmem_free(mem);
+}
+
+START_TEST(plain)
+{
+	struct imgbuild b;
+	struct info info;
+
+	for (unsigned version = 2; version <= 3; version++) {
+		begin(&b, version);
+		imgbuild_finish(&b);
+		ck_assert_int_eq(info_read(&info, file, NULL), 0);
+		ck_assert_uint_eq(info.geom.version, version);
+		ck_assert_uint_eq(info.geom.size, 1 << 20);
+		ck_assert_uint_eq(info.file_size, hostmem_size(mem));
+		ck_assert_ptr_null(info.backing_name);
+		ck_assert_ptr_null(info.snapshots);
+		ck_assert_uint_eq(info.n_unknown_ext, 0);
+		info_fini(&info);
+		end(&b);
+	}
+}
+END_TEST
+
+START_TEST(names_and_extensions)
+{
+	struct imgbuild b;
+	struct info info;
+
+	begin(&b, 3);
+	imgbuild_ext(&b, 0x12345678, "hello", 5);
+	imgbuild_backing(&b, "a\x1b[31mb", "raw");
+	imgbuild_finish(&b);
+	ck_assert_int_eq(info_read(&info, file, NULL), 0);
+	ck_assert_str_eq(info.backing_name, "a\x1b[31mb");
+	ck_assert_str_eq(info.backing_format, "raw");
+	ck_assert_uint_eq(info.n_unknown_ext, 1);
+	ck_assert_uint_eq(info.unknown_ext[0], 0x12345678);
+	info_fini(&info);
+	end(&b);
+}
+END_TEST
+
+/* So many that the table is longer than one window of the reader. */
+START_TEST(snapshots)
+{
+	char name[4096];
+	struct imgbuild b;
+	struct info info;
+
+	begin(&b, 3);
+	imgbuild_data(&b, 0, "x", 1);
+	memset(name, 'n', sizeof(name));
+	name[sizeof(name) - 1] = '\0';
+	for (int i = 0; i < 150; i++) {
+		name[0] = (char)('!' + i % 90);
+		imgbuild_snapshot(&b, "7", name);
+	}
+	imgbuild_finish(&b);
+	ck_assert_int_eq(info_read(&info, file, NULL), 0);
+	ck_assert_uint_eq(info.header.nb_snapshots, 150);
+	for (int i = 0; i < 150; i++) {
+		ck_assert_str_eq(info.snapshots[i].id, "7");
+		ck_assert_int_eq(info.snapshots[i].name[0], '!' + i % 90);
+		ck_assert_uint_eq(strlen(info.snapshots[i].name), 4095);
+	}
+	info_fini(&info);
+	imgbuild_header_set(&b, IMGBUILD_SNAPSHOTS, 60000);
+	ck_assert_int_eq(info_read(&info, file, NULL), -EUCLEAN);
+	end(&b);
+}
+END_TEST
+
+START_TEST(broken)
+{
+	struct imgbuild b;
+	struct info info;
+	struct err err = { "" };
+
+	begin(&b, 3);
+	imgbuild_finish(&b);
+	imgbuild_header_set(&b, IMGBUILD_MAGIC, 1);
+	ck_assert_int_eq(info_read(&info, file, &err), -EMEDIUMTYPE);
+	ck_assert_str_ne(err.text, "");
+	ck_assert_ptr_null(info.backing_name);
+	ck_assert_int_eq(hostmem_resize(mem, 0), 0);
+	ck_assert_int_eq(info_read(&info, file, &err), -EMEDIUMTYPE);
+	end(&b);
+}
+END_TEST
+
+SUITE_MAIN("info", plain, names_and_extensions, snapshots, broken)
