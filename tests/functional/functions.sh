@@ -127,7 +127,7 @@ pick()
 
 is_mounted() { awk -v d="$1" '$2 == d { f = 1 } END { exit !f }' /proc/self/mounts; }
 on_fuse() { awk -v d="$1" '$2 == d && $3 ~ /^fuse/ { f = 1 } END { exit !f }' /proc/self/mounts; }
-full_path() { case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac }
+full_path() { realpath -sm "$1"; }
 
 # disk_of MOUNTPOINT: where the raw disk is.
 disk_of() { if [ -d "$1" ]; then echo "$1/disk.raw"; else echo "$1"; fi; }
@@ -201,7 +201,7 @@ refuses()
 	shift
 	"$@" >refuse.out 2>refuse.err </dev/null || status=$?
 	[[ " $want " == *" $status "* ]] ||
-		{ cat refuse.err >&2; fail "exit $status, wanted $want: $*"; }
+		{ cat refuse.err >&2; fail "exit $status, wanted $want ($re): $*"; }
 	[ "$(grep -c . refuse.err)" = 1 ] ||
 		{ cat refuse.err >&2; fail "not one line on stderr: $*"; }
 	grep -qiE -- "$re" refuse.err ||
