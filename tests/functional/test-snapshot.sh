@@ -59,6 +59,6 @@ run()
 
 run cluster_size=65536
 run cluster_size=512
-run cluster_size=4096,refcount_bits=2
+run cluster_size=4096,refcount_bits=4
 run cluster_size=1M,refcount_bits=64
 run compat=0.10,cluster_size=65536

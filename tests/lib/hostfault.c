@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 
 struct hostfault {
 	pthread_mutex_t lock;
@@ -112,13 +113,22 @@ static uint64_t size_limit(struct hostfault *h)
 
 /* --- the table ------------------------------------------------------------*/
 
-static size_t shorten(const struct hostfault_rule *r, size_t len)
+/* Bytes of a sector reach the disk together: a torn write ends between two. */
+static size_t torn(size_t len, uint64_t off)
+{
+	uint64_t end = num_round_down(off + len / 2, 512);
+
+	return end > off ? (size_t)(end - off) : 0;
+}
+
+static size_t shorten(const struct hostfault_rule *r, size_t len, uint64_t off)
 {
 	switch (r->kind) {
 	case HOSTFAULT_SHORT_ONE:
 		return len ? 1 : 0;
-	case HOSTFAULT_SHORT_HALF:
 	case HOSTFAULT_TORN:
+		return torn(len, off);
+	case HOSTFAULT_SHORT_HALF:
 		return (len + 1) / 2;
 	case HOSTFAULT_ERROR:
 	case HOSTFAULT_ERROR_LATE:
@@ -145,7 +155,7 @@ static ssize_t fault_pread(void *ctx, void *buf, size_t len, uint64_t off)
 	if (yes && r.kind == HOSTFAULT_EMPTY)
 		return 0;
 	if (yes)
-		len = shorten(&r, len);
+		len = shorten(&r, len, off);
 	n = ff->inner->ops->pread(ff->inner->ctx, buf, len, off);
 	return yes && fails_after(&r) ? r.error : n;
 }
@@ -164,7 +174,7 @@ static ssize_t fault_pwrite(void *ctx, const void *buf, size_t len,
 	if (yes && r.kind == HOSTFAULT_EMPTY)
 		return 0;
 	if (yes)
-		len = shorten(&r, len);
+		len = shorten(&r, len, off);
 	if (len && off >= limit)
 		return -ENOSPC;
 	if (off < limit && len > limit - off)

@@ -26,7 +26,8 @@ enum hostfault_op {
 enum hostfault_kind {
 	HOSTFAULT_ERROR,      /* fail with ERROR, touching nothing */
 	HOSTFAULT_ERROR_LATE, /* do it, then fail with ERROR */
-	HOSTFAULT_TORN,	      /* pwrite: do the first half, then fail */
+	HOSTFAULT_TORN,	      /* pwrite: do whole sectors of the first half,
+				 then fail */
 	HOSTFAULT_SHORT_ONE,  /* pread, pwrite: one byte only */
 	HOSTFAULT_SHORT_HALF, /* pread, pwrite: half of the bytes */
 	HOSTFAULT_EMPTY,      /* pread, pwrite: return 0 */

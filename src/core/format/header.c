@@ -160,6 +160,10 @@ static int check_backing(struct header *h, const void *buf, size_t len,
 {
 	uint64_t end = NUM_MIN((uint64_t)len, 1ULL << h->cluster_bits);
 
+	if (h->backing_offset > end)
+		return err_set(err, -EUCLEAN,
+			       "backing_file_offset is %" PRIu64 ", behind the first cluster (%" PRIu64 ")",
+			       h->backing_offset, end);
 	/* The size is undefined without an offset; an empty name is none. */
 	if (!h->backing_offset || !h->backing_size) {
 		h->backing_offset = 0;
