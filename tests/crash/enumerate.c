@@ -443,8 +443,8 @@ static void try_state(struct engine *g)
 		bad(g, ENUMERATE_CORRUPT, 0, NULL, "%s", g->chk.text);
 		return;
 	}
-	if (g->chk.leaks > e->stats->leaks_max)
-		e->stats->leaks_max = g->chk.leaks;
+	if (g->chk.leaks > e->leaks + e->stats->leaks_max)
+		e->stats->leaks_max = g->chk.leaks - e->leaks;
 	collect_pairs(g, len);
 	if (fresh)
 		sample_state(g, len);
