@@ -215,6 +215,15 @@ static void bad(struct engine *g, enum enumerate_fault f, uint64_t sec,
 
 /* --- data ------------------------------------------------------------------ */
 
+static uint64_t first_word(const uint8_t *data)
+{
+	uint64_t w = 0;
+
+	if (data)
+		memcpy(&w, data, sizeof(w));
+	return w;
+}
+
 static void judge(struct engine *g, const struct pair *p, uint64_t sec,
 		  uint64_t host_sec, const uint8_t *data)
 {
@@ -227,9 +236,9 @@ static void judge(struct engine *g, const struct pair *p, uint64_t sec,
 	bad(g, v == ORACLE_LOST ? ENUMERATE_LOST : ENUMERATE_FOREIGN, host_sec,
 	    host_sec ? data : NULL,
 	    "guest sector %" PRIu64 " tree %u entry %#" PRIx64 " host %#" PRIx64
-	    " reads %s data %.8s", sec, p->tree, p->raw, host_sec * SECTOR,
+	    " reads %s data %#" PRIx64, sec, p->tree, p->raw, host_sec * SECTOR,
 	    v == ORACLE_LOST ? "lost" : "foreign",
-	    data ? (const char *)data : "");
+	    first_word(data));
 }
 
 static void check_stream(struct engine *g, const struct pair *p,
@@ -434,8 +443,8 @@ static void try_state(struct engine *g)
 		bad(g, ENUMERATE_CORRUPT, 0, NULL, "%s", g->chk.text);
 		return;
 	}
-	if (g->chk.leaks > e->stats->leaks_max)
-		e->stats->leaks_max = g->chk.leaks;
+	if (g->chk.leaks > e->leaks + e->stats->leaks_max)
+		e->stats->leaks_max = g->chk.leaks - e->leaks;
 	collect_pairs(g, len);
 	if (fresh)
 		sample_state(g, len);

@@ -53,6 +53,7 @@ struct enumerate {
 	uint64_t n;
 	const uint8_t *image; /* content before the log */
 	uint64_t len;
+	uint64_t leaks; /* that the image had before */
 	struct oracle *oracle;
 	/* what the marks mean; may be NULL */
 	void (*mark)(void *arg, const struct hostrecord_entry *e);

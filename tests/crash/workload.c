@@ -531,6 +531,7 @@ static int enumerate_log(struct running *k)
 		.n = n,
 		.image = k->start->img,
 		.len = k->start->len,
+		.leaks = k->start->leaks,
 		.oracle = &k->oracle,
 		.mark = on_mark,
 		.arg = k,
