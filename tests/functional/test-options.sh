@@ -63,7 +63,7 @@ refuses "." "$RAWCOW" img mnt extra
 refuses "nosuch|unknown|option" "$RAWCOW" img mnt --nosuch
 
 # Help and version.
-"$RAWCOW" -h >out 2>err || fail "-h exits $?"
+"$RAWCOW" mount -h >out 2>err || fail "-h exits $?"
 [ ! -s err ] || fail "-h writes to stderr"
 for word in IMAGE MOUNTPOINT commit_interval cache= backing umount; do
 	grep -q -- "$word" out || fail "-h does not name $word"

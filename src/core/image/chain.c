@@ -267,6 +267,20 @@ static int open_qcow2(struct chain_backing *b, struct hostfile *file,
 	return 0;
 }
 
+/* Of a long chain only the file at fault is named. A refusal by policy names
+ * what it refuses itself, and needs the image that asked for it. */
+static void name_culprit(struct chain *chain, int r, struct err *err,
+			 const char *name)
+{
+	if (r == -EPERM && !chain->refused) {
+		chain->refused = true;
+		return;
+	}
+	if (!chain->named)
+		err_wrap(err, "backing file '%s'", name);
+	chain->named = true;
+}
+
 int chain_open_backing(struct image *img, const struct headerext_list *ext,
 		       const uint8_t *cluster, const struct image_opts *opts,
 		       struct chain *chain, struct err *err)
@@ -281,8 +295,10 @@ int chain_open_backing(struct image *img, const struct headerext_list *ext,
 	if (r < 0 || !t.name)
 		goto out;
 	r = check_target(&t, err);
-	if (r < 0)
+	if (r < 0) {
+		chain->refused = true; /* its text names the file */
 		goto out;
+	}
 	r = open_file(&file, img, &t, err);
 	if (r < 0)
 		file = NULL;
@@ -292,8 +308,7 @@ int chain_open_backing(struct image *img, const struct headerext_list *ext,
 		r = open_qcow2(b, file, opts, chain, err);
 	if (r < 0) {
 		hostfile_close(file);
-		if (r != -EPERM)
-			err_wrap(err, "backing file '%s'", shown(buf, t.name));
+		name_culprit(chain, r, err, shown(buf, t.name));
 		goto out;
 	}
 	img->disk.backing = &b->backing;

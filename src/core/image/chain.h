@@ -16,6 +16,8 @@ struct chain {
 		uint64_t dev, ino;
 	} id[QCOW2_MAX_CHAIN];
 	unsigned n;
+	bool refused; /* the policy forbade a file */
+	bool named; /* the error text names the file at fault already */
 };
 
 struct chain_backing {

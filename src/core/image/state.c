@@ -24,7 +24,7 @@ bool state_downgrade(struct state *s, const struct header *h)
 	if (h->incompatible & QCOW2_INCOMPAT_CORRUPT)
 		s->reason = "it is marked corrupt; repair it with 'qemu-img check -r all'";
 	else if (h->incompatible & QCOW2_INCOMPAT_DIRTY)
-		s->reason = "it was not closed properly and its refcounts may be wrong; repair it with 'qemu-img check -r all'";
+		s->reason = "it is marked dirty, so its refcounts may be wrong; repair it with 'qemu-img check -r all'";
 	s->readonly = s->reason != NULL;
 	return s->readonly;
 }

@@ -69,12 +69,28 @@ static int find(struct meta *m, uint64_t min, uint64_t max, uint64_t *hidx,
 	return 0;
 }
 
+/* Seeded bug: hand out what was freed since the last commit, its count kept. */
+static bool reuse_early(struct alloc_list *freed, uint64_t *hidx, uint64_t *n)
+{
+	if (!freed->n)
+		return false;
+	*hidx = freed->r[freed->n - 1].hidx + --freed->r[freed->n - 1].n;
+	*n = 1;
+	if (!freed->r[freed->n - 1].n)
+		freed->n--;
+	return true;
+}
+
 int alloc_run_locked(struct meta *m, uint64_t want, uint64_t *hidx, uint64_t *n,
 		     bool *fresh)
 {
 	uint64_t end;
-	int r = find(m, 1, want, hidx, n);
+	int r;
 
+	*fresh = false;
+	if (SEED_BUG(SEED_REUSE_EARLY) && reuse_early(&m->alloc.freed, hidx, n))
+		return 0;
+	r = find(m, 1, want, hidx, n);
 	if (r < 0)
 		return r;
 	end = atomic_load(&m->end_hidx);
@@ -116,10 +132,6 @@ void alloc_free_later_locked(struct meta *m, uint64_t hidx, uint64_t n)
 	if (SEED_BUG(SEED_PUNCH_EARLY))
 		(void)!hostfile_punch(m->file, hidx << m->geom->cluster_bits,
 				      n << m->geom->cluster_bits);
-	if (SEED_BUG(SEED_REUSE_EARLY)) {
-		alloc_give_back_locked(m, hidx, n);
-		return;
-	}
 	if (last && last->hidx + last->n == hidx)
 		last->n += n;
 	else

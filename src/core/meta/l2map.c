@@ -216,7 +216,7 @@ static int copy_table(struct meta *m, uint64_t old_hoff, uint64_t new_hoff)
 	for (uint64_t i = 0; i < g->l2_entries; i++) {
 		uint64_t raw = l2entry_load(t, i);
 
-		if (SEED_BUG(SEED_COPIED_ON_SHARED) && raw &&
+		if (SEED_BUG(SEED_COPIED_ON_SHARED) && (raw & QCOW2_OFFSET_MASK) &&
 		    !(raw & QCOW2_ENTRY_COMPRESSED))
 			l2entry_store(t, i, raw | QCOW2_ENTRY_COPIED);
 		else
