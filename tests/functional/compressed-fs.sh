@@ -12,7 +12,7 @@ compressed_test()
 	mkdir tree fs
 	tar -C /usr -cf - -T files 2>/dev/null | tar -C tree -xf -
 	truncate -s $(($2 * 5 / 4 + 64))M raw
-	mke2fs -q -t ext4 -d tree raw
+	mke2fs -q -t ext4 -N $(($(wc -l <files) * 2 + 5000)) -d tree raw
 	rm -rf tree
 	qemu-img convert -c -f raw -O qcow2 -o compression_type="$1" raw img ||
 		skip "qemu-img cannot compress with $1"

@@ -68,7 +68,7 @@ refuses "nosuch|unknown|option" "$RAWCOW" img mnt --nosuch
 for word in IMAGE MOUNTPOINT commit_interval cache= backing umount; do
 	grep -q -- "$word" out || fail "-h does not name $word"
 done
-"$RAWCOW" --help | cmp - out
+"$RAWCOW" mount --help | cmp - out
 "$RAWCOW" -V >out 2>err || fail "-V exits $?"
 grep -q '^rawcow.*[0-9]\.[0-9]' out || fail "-V: $(cat out)"
 [ ! -s err ] || fail "-V writes to stderr"
