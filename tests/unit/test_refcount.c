@@ -266,6 +266,37 @@ START_TEST(host_full)
 }
 END_TEST
 
+/* All that the table can count is in use, so that the larger one must lie in
+ * areas of its own; the host has room for their blocks only. */
+START_TEST(host_full_behind_table)
+{
+	uint64_t hidx, used = 4096 - 67; /* header, L1, table, 64 blocks */
+	unsigned high;
+
+	for (unsigned room = 0; room < 3; room++) {
+		begin(6, used);
+		ck_assert_uint_eq(hostmem_size(fx.mem), 4096 * 512);
+		hostfault_limit(fx.fault, (4096 + room) * 512);
+		for (int i = 0; i < 2; i++)
+			ck_assert_int_eq(alloc_exact_locked(&fx.m, 1, &hidx),
+					 -ENOSPC);
+		ck_assert_uint_eq(fx.m.refcount.n, 64);
+		ck_assert_uint_eq(fx.m.refcount.unhooked_n, 0);
+		ck_assert_uint_eq(count(4096), 0);
+		commit();
+		ck_assert_uint_eq(fx.m.refcount.hoff, fx.b.reftable_off);
+		hostfault_limit(fx.fault, UINT64_MAX);
+		ck_assert_int_eq(alloc_exact_locked(&fx.m, 1, &hidx), 0);
+		ck_assert_uint_ge(hidx, 4096);
+		commit();
+		ck_assert_uint_eq(metafix_refcount(&fx, hidx), 1);
+		ck_assert_uint_eq(metafix_compare(&fx, &high), 0);
+		ck_assert_uint_eq(high, used + 1);
+		end();
+	}
+}
+END_TEST
+
 START_TEST(too_far)
 {
 	uint64_t hidx, n;
@@ -336,4 +367,5 @@ START_TEST(hooks)
 END_TEST
 
 SUITE_MAIN("refcount", widths, rollback_at_max, sub_at_zero, find_free, growth,
-	   host_full, too_far, broken_table, hooks)
+	   host_full,
+	   host_full_behind_table, too_far, broken_table, hooks)
