@@ -11,7 +11,9 @@
 
 #include "fuzz.h"
 
-#define MUTATIONS 20000UL
+#if !defined(FUZZ_MUTATIONS)
+#define FUZZ_MUTATIONS 20000UL
+#endif
 #define SEED_MAX (64U << 10) /* longer files are cut */
 #define SEEDS_MAX 256U
 
@@ -157,7 +159,7 @@ static void run_mutations(unsigned long n)
 
 int main(int argc, char **argv)
 {
-	unsigned long mutations = MUTATIONS;
+	unsigned long mutations = FUZZ_MUTATIONS;
 	int c;
 
 	while ((c = getopt(argc, argv, "n:")) != -1) {

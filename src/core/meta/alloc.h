@@ -72,7 +72,7 @@ void alloc_free_later_locked(struct meta *m, uint64_t hidx, uint64_t n);
 
 /* Finish ripe frees: wait for requests that may hold them, punch, decrement.
  * Takes meta.lock itself; never inside an epoch. */
-void alloc_mature(struct meta *m) LOCK_EXCLUDES(&m->lock);
+void alloc_mature(struct meta *m);
 
 /* Is there something that alloc_mature(), or a commit and then alloc_mature(),
  * would free? */

@@ -13,8 +13,7 @@
 
 #include "base/lock.h"
 #include "core/format/l2entry.h"
-
-struct meta;
+#include "core/meta/meta.h"
 
 struct extent {
 	enum l2entry_kind kind;

@@ -36,10 +36,10 @@ void writeback_fini(struct writeback *wb);
  * clusters were overwritten, none if nothing was. 0, -EIO (for good).
  * Call without locks and outside an epoch.
  */
-int writeback_flush(struct meta *m) LOCK_EXCLUDES(&m->lock);
+int writeback_flush(struct meta *m);
 
 /* Also write refcounts that only say "free", so that nothing leaks. */
-int writeback_all(struct meta *m) LOCK_EXCLUDES(&m->lock);
+int writeback_all(struct meta *m);
 
 enum writeback_pressure {
 	WRITEBACK_CALM,
@@ -55,4 +55,4 @@ void writeback_note_locked(struct meta *m);
 /* Write the incompatible and autoclear bits of a version 3 header and sync
  * them, before anything that they announce. -EIO for good. */
 int writeback_set_features(struct meta *m, uint64_t incompat,
-			   uint64_t autoclear) LOCK_EXCLUDES(&m->lock);
+			   uint64_t autoclear);
