@@ -1,18 +1,16 @@
 #include "base/scratch.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/threadlocal.h"
 
 struct buffers {
 	void *buf[SCRATCH_SLOTS];
 	size_t len[SCRATCH_SLOTS];
 };
 
-static pthread_key_t scratch_key;
-static pthread_once_t scratch_once = PTHREAD_ONCE_INIT;
-static _Thread_local struct buffers *mine;
+static struct threadlocal buffers = THREADLOCAL_INIT;
 
 static void release(void *arg)
 {
@@ -23,34 +21,9 @@ static void release(void *arg)
 	free(b);
 }
 
-/* The main thread runs no key destructors when it returns from main(). */
-static void release_mine(void)
-{
-	if (mine)
-		release(mine);
-	mine = NULL;
-}
-
-static void make_key(void)
-{
-	pthread_key_create(&scratch_key, release);
-	atexit(release_mine);
-}
-
-static struct buffers *buffers(void)
-{
-	if (mine)
-		return mine;
-	pthread_once(&scratch_once, make_key);
-	mine = mem_array(1, sizeof(*mine));
-	if (mine)
-		pthread_setspecific(scratch_key, mine);
-	return mine;
-}
-
 void *scratch_get(enum scratch_slot slot, size_t len)
 {
-	struct buffers *b = buffers();
+	struct buffers *b = threadlocal_get(&buffers, sizeof(*b), release);
 
 	if (!b)
 		return NULL;

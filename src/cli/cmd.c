@@ -36,6 +36,7 @@ int cmd_open(struct hostfile **out, const char *path, enum hostlock_role role,
 		if (ret == -EAGAIN)
 			snprintf(err->text + used, sizeof(err->text) - used,
 				 ", or read it as it is with -U");
+		err_wrap(err, "%s", path);
 		hostfile_close(f);
 		return ret;
 	}

@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/lock.h"
@@ -32,6 +34,27 @@ struct own {
 };
 
 /*
+ * A FUSE mount may hold 1 % of the machine's dirty pages, and writers are made
+ * to wait long before that: too little for a disk. Where we may, ask for more;
+ * the kernel still keeps us below a share of our own.
+ */
+static void widen_cache(dev_t dev)
+{
+	static const char share[] = "20\n";
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/max_ratio",
+		 major(dev), minor(dev));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (write(fd, share, sizeof(share) - 1) < 0)
+		log_line(LOG_LEVEL_DEBUG, "%s: %s", path, strerror(errno));
+	close(fd);
+}
+
+/*
  * In file layout the kernel made the root inode before it asked us anything,
  * with size 0, and with the write-back cache it never asks again.
  */
@@ -44,6 +67,7 @@ static int prime(struct own *own, struct err *err)
 		return err_set_sys(err, -errno, "the mount does not answer");
 	if (!own->setup.writeback)
 		return 0;
+	widen_cache(st.st_dev);
 	if (truncate(own->path, (off_t)own->setup.size) < 0)
 		return err_set_sys(err, -errno,
 				   "cannot set the size of the disk file");

@@ -12,10 +12,6 @@
 /* Answer REQ with the result RC (0 or -errno) of an operation. */
 void reply_status(fuse_req_t req, int rc);
 
-/*
- * The calling thread's own buffer, page-aligned, its pages present, at least
- * LEN bytes. It lives until the thread ends or reply_buffer_drop(). NULL: no
- * memory.
- */
+/* The calling thread's own buffer, page-aligned, at least LEN bytes, valid
+ * until its next call. NULL: no memory. */
 void *reply_buffer(size_t len);
-void reply_buffer_drop(void);

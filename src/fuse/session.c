@@ -416,7 +416,6 @@ static int tear_down(struct session *s)
 	rc = close_image(s);
 	if (s->se)
 		fuse_session_destroy(s->se);
-	reply_buffer_drop();
 	ready_end(&s->ready);
 	return rc;
 }

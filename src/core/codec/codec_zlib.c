@@ -4,7 +4,6 @@
  */
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <zlib.h>
@@ -12,6 +11,7 @@
 #include <libdeflate.h>
 #endif
 
+#include "base/threadlocal.h"
 #include "core/codec/codec_list.h"
 
 #define DECODE_WINDOW_BITS (-15) /* negative: raw; takes all smaller ones */
@@ -28,9 +28,7 @@ struct context {
 #endif
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static pthread_key_t key;
-static bool have_key;
+static struct threadlocal contexts = THREADLOCAL_INIT;
 
 static void free_context(void *p)
 {
@@ -46,27 +44,10 @@ static void free_context(void *p)
 	free(c);
 }
 
-static void make_key(void)
-{
-	have_key = !pthread_key_create(&key, free_context);
-}
-
 static struct context *get_context(void)
 {
-	struct context *c;
-
-	pthread_once(&once, make_key);
-	if (!have_key)
-		return NULL;
-	c = pthread_getspecific(key);
-	if (c)
-		return c;
-	c = calloc(1, sizeof(*c));
-	if (c && pthread_setspecific(key, c)) {
-		free(c);
-		return NULL;
-	}
-	return c;
+	return threadlocal_get(&contexts, sizeof(struct context),
+			       free_context);
 }
 
 static bool too_long(size_t a, size_t b)

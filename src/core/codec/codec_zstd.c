@@ -5,12 +5,12 @@
 #if defined(HAVE_ZSTD)
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
+#include "base/threadlocal.h"
 #include "core/codec/codec_list.h"
 
 /* The largest cluster. The library's own limit would let every thread be made
@@ -22,9 +22,7 @@ struct context {
 	ZSTD_CCtx *encoder;
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static pthread_key_t key;
-static bool have_key;
+static struct threadlocal contexts = THREADLOCAL_INIT;
 
 static void free_context(void *p)
 {
@@ -35,27 +33,10 @@ static void free_context(void *p)
 	free(c);
 }
 
-static void make_key(void)
-{
-	have_key = !pthread_key_create(&key, free_context);
-}
-
 static struct context *get_context(void)
 {
-	struct context *c;
-
-	pthread_once(&once, make_key);
-	if (!have_key)
-		return NULL;
-	c = pthread_getspecific(key);
-	if (c)
-		return c;
-	c = calloc(1, sizeof(*c));
-	if (c && pthread_setspecific(key, c)) {
-		free(c);
-		return NULL;
-	}
-	return c;
+	return threadlocal_get(&contexts, sizeof(struct context),
+			       free_context);
 }
 
 static ZSTD_DCtx *get_decoder(void)

@@ -33,11 +33,16 @@ static int merged_cluster(struct disk *d, uint64_t hoff, uint64_t goff,
 
 	if (!c)
 		return -ENOMEM;
-	if (at)
-		r = old_content(d, c, at, goff);
-	if (r == 0 && at + len < size)
-		r = old_content(d, c + at + len, size - at - len,
-				goff + at + len);
+	/* one read across the new bytes beats two around few of them */
+	if (at && at + len < size && len < size / 2) {
+		r = old_content(d, c, size, goff);
+	} else {
+		if (at)
+			r = old_content(d, c, at, goff);
+		if (r == 0 && at + len < size)
+			r = old_content(d, c + at + len, size - at - len,
+					goff + at + len);
+	}
 	if (r < 0)
 		return r;
 	memcpy(c + at, buf, (size_t)len);

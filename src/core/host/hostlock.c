@@ -195,20 +195,18 @@ static int explain(struct hostfile *f, uint64_t byte, struct err *err)
 	bool unshared = byte >= BYTE_UNSHARED;
 	const char *bit = bit_names[(byte - BYTE_USED) % BITS];
 	char who[128] = "another process";
-	char name[256];
 	struct holder h;
 
 	if (!err)
 		return -EAGAIN;
-	err_escape(name, sizeof(name), f->name, strlen(f->name));
 	if (find_holder(f, byte, &h))
 		snprintf(who, sizeof(who), "process %ld (%s)", h.pid, h.comm);
 	return err_set(err, -EAGAIN,
-		       unshared ? "'%s' is in use: %s does not share the "
-				  "\"%s\" lock; stop it first"
-				: "'%s' is in use: %s holds the \"%s\" lock; "
-				  "stop it first",
-		       name, who, bit);
+		       unshared ? "it is in use: %s does not share the \"%s\" "
+				  "lock; stop it first"
+				: "it is in use: %s holds the \"%s\" lock; stop "
+				  "it first",
+		       who, bit);
 }
 
 /* --- taking and dropping --------------------------------------------------*/

@@ -19,7 +19,7 @@ enum hostlock_role {
  * Take the locks of ROLE on F; they last until the file is closed or
  * hostlock_drop(). Takes its own bytes first, then tests the opposite ones,
  * and gives its own back on failure. 0; -EAGAIN when another process holds the
- * image (the text names the lock and, where /proc tells, the process);
+ * image (the text names the lock, not the file, and, where /proc tells, the process);
  * -EOPNOTSUPP when the file has no such locks (the caller decides).
  */
 int hostlock_take(struct hostfile *f, enum hostlock_role role, struct err *err);

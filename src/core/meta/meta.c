@@ -78,6 +78,7 @@ int meta_open(struct meta *m, struct hostfile *file, const struct geom *geom,
 		goto out;
 	}
 	atomic_store(&m->end_hidx, geom_clusters(geom, st.size));
+	m->wb.file_size = st.size;
 	r = l1table_load(&m->l1, file, header->l1_offset, header->l1_entries);
 	if (r < 0) {
 		err_set_sys(err, r, "cannot read the L1 table");

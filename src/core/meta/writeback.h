@@ -24,7 +24,8 @@ struct writeback {
 	atomic_ullong commits, syncs; /* statistics */
 	atomic_int pressure;	/* enum writeback_pressure */
 	int64_t last_good;	/* wb.lock: time(2) of the last good commit */
-	uint64_t file_size;	/* the running commit's: file was this long */
+	uint64_t file_size;	/* the running commit's: what the file had
+				   at least, so far */
 };
 
 void writeback_init(struct writeback *wb);
