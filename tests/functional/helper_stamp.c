@@ -6,7 +6,8 @@
  * there. The writer keeps, in the state file, two generations for each block:
  * the last one that was issued, and the last one that an fsync covered. After
  * a kill each sector must carry its own number and a generation between these
- * two. Blocks of which the number mod 8 is 7 are also punched, so zeroes are
+ * two. What was issued before a kill and not synced may be gone: a later fsync
+ * covers only what was issued in its own run. Blocks of which the number mod 8 is 7 are also punched, so zeroes are
  * allowed there.
  */
 #include <errno.h>
@@ -111,6 +112,7 @@ int helpers_stamp(int argc, char **argv)
 	uint64_t rnd = helpers_num(argv[5]);
 	char *buf = helpers_buffer(4 * s->block_size);
 	int fd = helpers_open(argv[1], argc > 6 ? argv[6] : NULL);
+	uint64_t before = s->gen;
 
 	for (;;) {
 		uint64_t left = 1 + helpers_random(&rnd) % 64;
@@ -120,7 +122,8 @@ int helpers_stamp(int argc, char **argv)
 		if (left != UINT64_MAX || fsync(fd))
 			break;
 		for (uint64_t b = 0; b < s->blocks; b++)
-			s->window[b][0] = s->window[b][1];
+			if (s->window[b][1] > before)
+				s->window[b][0] = s->window[b][1];
 		printf("%" PRIu64 "\n", s->gen);
 		fflush(stdout);
 	}
