@@ -169,7 +169,8 @@ static void hook_write(void *arg, size_t len, uint64_t off)
 
 	(void)len;
 	(void)off;
-	if (k->armed < 0 || !pthread_equal(pthread_self(), k->writer) ||
+	/* only the writer's own thread may look at `armed` */
+	if (!pthread_equal(pthread_self(), k->writer) || k->armed < 0 ||
 	    k->armed-- > 0)
 		return;
 	if (pthread_create(&k->flusher, NULL, flush_thread, k))

@@ -8,6 +8,7 @@
 
 #include "core/format/qcow2.h"
 #include "core/image/info.h"
+#include "lib/hostfault.h"
 #include "lib/hostmem.h"
 #include "lib/imgbuild.h"
 #include "suite.h"
@@ -120,4 +121,90 @@ START_TEST(broken)
 }
 END_TEST
 
-SUITE_MAIN("info", plain, names_and_extensions, snapshots, broken)
+/* A bitmap directory of two records, the second with extra data; then one that
+ * ends inside its second record. */
+START_TEST(bitmaps)
+{
+	unsigned char ext[24] = { 0 };
+	struct imgbuild b;
+	struct info info;
+	uint64_t at;
+
+	for (int cut = 0; cut < 2; cut++) {
+		uint64_t second = 32;
+
+		begin(&b, 3);
+		at = imgbuild_alloc(&b, 1);
+		imgbuild_poke(&b, at + 12, 4, 1);	 /* in use */
+		imgbuild_poke(&b, at + 17, 1, 16);	 /* granularity */
+		imgbuild_poke(&b, at + 18, 2, 3);	 /* name length */
+		imgbuild_poke(&b, at + 24, 3, 0x616263); /* abc */
+		second += at;
+		imgbuild_poke(&b, second + 12, 4, 2); /* automatic */
+		imgbuild_poke(&b, second + 17, 1, 9);
+		imgbuild_poke(&b, second + 18, 2, 1);
+		imgbuild_poke(&b, second + 20, 4, 8);
+		imgbuild_poke(&b, second + 32, 1, 'z');
+		ext[3] = 2;
+		ext[15] = cut ? 32 + 39 : 32 + 40;
+		for (int i = 0; i < 8; i++)
+			ext[16 + i] = (unsigned char)(at >> (56 - 8 * i));
+		imgbuild_ext(&b, 0x23852875, ext, sizeof(ext));
+		imgbuild_ext(&b, 0x6803f857, "", 0); /* feature names */
+		imgbuild_finish(&b);
+		ck_assert_int_eq(info_read(&info, file, NULL), 0);
+		ck_assert_uint_eq(info.n_bitmaps, 0); /* not said to be right */
+		info_fini(&info);
+		imgbuild_header_set(&b, IMGBUILD_AUTOCLEAR, 1);
+		ck_assert_int_eq(info_read(&info, file, NULL), 0);
+		ck_assert_uint_eq(info.n_bitmaps, cut ? 1 : 2);
+		ck_assert_str_eq(info.bitmaps[0].name, "abc");
+		ck_assert(info.bitmaps[0].in_use && !info.bitmaps[0].automatic);
+		ck_assert_uint_eq(info.bitmaps[0].granularity, 65536);
+		if (!cut) {
+			ck_assert_str_eq(info.bitmaps[1].name, "z");
+			ck_assert(!info.bitmaps[1].in_use);
+			ck_assert(info.bitmaps[1].automatic);
+			ck_assert_uint_eq(info.bitmaps[1].granularity, 512);
+		}
+		info_fini(&info);
+		end(&b);
+	}
+}
+END_TEST
+
+/* Any host call fails: an error with a text. */
+START_TEST(host_errors)
+{
+	struct hostfault_rule rule = { HOSTFAULT_ALL, HOSTFAULT_ERROR, -EIO, 0,
+				       1 };
+	struct hostfault *fault = hostfault_new();
+	struct hostfile *f, *inner;
+	struct imgbuild b;
+	struct info info;
+	struct err err;
+	int r = -1;
+
+	begin(&b, 3);
+	imgbuild_data(&b, 0, "x", 1);
+	imgbuild_snapshot(&b, "1", "s");
+	imgbuild_finish(&b);
+	ck_assert_int_eq(hostmem_open(&inner, mem, false), 0);
+	ck_assert_int_eq(hostfault_wrap(fault, &f, inner), 0);
+	for (rule.skip = 0; r; rule.skip++) {
+		hostfault_set(fault, &rule);
+		err.text[0] = '\0';
+		r = info_read(&info, f, &err);
+		ck_assert(r == 0 || r == -EIO);
+		ck_assert_int_eq(!r, !err.text[0]);
+	}
+	ck_assert_uint_ge(rule.skip, 3);
+	info_fini(&info);
+	hostfile_close(f);
+	hostfault_free(fault);
+	end(&b);
+}
+END_TEST
+
+SUITE_MAIN("info", plain, names_and_extensions, snapshots, broken, bitmaps,
+	   host_errors)

@@ -1,0 +1,492 @@
+/*
+ * test_image: the facade: opening and refusing, marks in the header, the map,
+ * facts, the committer, a full host.
+ */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/admin/check.h"
+#include "core/image/image.h"
+#include "core/image/info.h"
+#include "lib/hostfault.h"
+#include "lib/hostmem.h"
+#include "lib/hostrecord.h"
+#include "lib/imgbuild.h"
+#include "lib/tmpdir.h"
+#include "suite.h"
+
+#define C 4096ULL
+
+static struct hostmem *mem;
+static struct hostfile *plain;
+static struct hostfault *fault;
+static struct hostrecord *rec;
+static struct imgbuild b;
+static struct image *img;
+static unsigned char buf[1 << 20], want[1 << 20];
+
+static void build(unsigned version, uint64_t size)
+{
+	struct imgbuild_params p = { .version = version, .cluster_bits = 12,
+				     .refcount_order = 4, .size = size };
+
+	mem = hostmem_new();
+	fault = hostfault_new();
+	rec = hostrecord_new();
+	ck_assert_int_eq(hostmem_open(&plain, mem, true), 0);
+	imgbuild_init(&b, plain, &p);
+}
+
+static int open_with(struct image_opts opts, struct err *err)
+{
+	struct hostfile *f, *inner;
+	int r;
+
+	opts.no_lock = true;
+	err->text[0] = '\0';
+	ck_assert_int_eq(hostmem_open(&inner, mem, !opts.readonly), 0);
+	ck_assert_int_eq(hostfault_wrap(fault, &f, inner), 0);
+	ck_assert_int_eq(hostrecord_wrap(rec, &f, f), 0);
+	r = image_open_file(&img, f, &opts, err);
+	if (r < 0)
+		hostfile_close(f);
+	return r;
+}
+
+static void open_rw(void)
+{
+	struct err err;
+
+	ck_assert_msg(open_with((struct image_opts){ 0 }, &err) == 0, "%s",
+		      err.text);
+	hostrecord_clear(rec);
+}
+
+static void fini(void)
+{
+	imgbuild_fini(&b);
+	hostfile_close(plain);
+	hostrecord_free(rec);
+	hostfault_free(fault);
+	hostmem_free(mem);
+}
+
+static unsigned count(enum hostrecord_op op)
+{
+	struct hostrecord_entry e;
+	unsigned n = 0;
+
+	for (uint64_t i = 0; i < hostrecord_len(rec); i++) {
+		hostrecord_get(rec, i, &e);
+		n += e.op == op;
+	}
+	return n;
+}
+
+static void expect_clean(void)
+{
+	struct check_opts opts = { 0 };
+	struct check_result res = { 0 };
+
+	ck_assert_int_eq(check_image(plain, &opts, &res, NULL), 0);
+	ck_assert_uint_eq(res.corruptions, 0);
+	ck_assert_uint_eq(res.check_errors, 0);
+	ck_assert_uint_eq(res.leaks, 0);
+}
+
+START_TEST(refused)
+{
+	static const struct {
+		enum imgbuild_field field;
+		uint64_t value;
+		int want;
+	} rows[] = {
+		{ IMGBUILD_MAGIC, 0, -EMEDIUMTYPE },
+		{ IMGBUILD_VERSION, 4, -ENOTSUP },
+		{ IMGBUILD_CLUSTER_BITS, 8, -EUCLEAN },
+		{ IMGBUILD_CRYPT, 1, -ENOTSUP },
+		{ IMGBUILD_INCOMPAT, 4, -ENOTSUP },
+		{ IMGBUILD_INCOMPAT, 1ULL << 40, -ENOTSUP },
+		{ IMGBUILD_L1_OFFSET, 1ULL << 40, -EUCLEAN },
+		{ IMGBUILD_SNAPSHOTS, 1, -EUCLEAN },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct err err;
+		int r;
+
+		build(3, 1 << 20);
+		imgbuild_finish(&b);
+		imgbuild_header_set(&b, rows[i].field, rows[i].value);
+		if (rows[i].field == IMGBUILD_SNAPSHOTS)
+			imgbuild_header_set(&b, IMGBUILD_SNAPSHOT_OFFSET,
+					    1 << 30);
+		r = open_with((struct image_opts){ 0 }, &err);
+		ck_assert_msg(r == rows[i].want, "row %zu: %d %s", i, r,
+			      err.text);
+		ck_assert_msg(!strncmp(err.text, "mem: ", 5), "%s", err.text);
+		ck_assert_uint_eq(hostrecord_len(rec), 0);
+		fini();
+	}
+}
+END_TEST
+
+/* Tables whose own clusters count as free would be given away. */
+START_TEST(roots_without_counts)
+{
+	struct err err;
+
+	for (int i = 0; i < 3; i++) {
+		build(3, 1 << 20);
+		imgbuild_finish(&b);
+		imgbuild_refcount_set(&b,
+				      i == 0   ? 0
+				      : i == 1 ? b.l1_off
+					       : b.reftable_off,
+				      0);
+		ck_assert_int_eq(open_with((struct image_opts){ 0 }, &err),
+				 -EUCLEAN);
+		ck_assert_int_eq(open_with((struct image_opts){ .readonly =
+								       true },
+					   &err),
+				 0);
+		ck_assert_int_eq(image_close(img), 0);
+		fini();
+	}
+}
+END_TEST
+
+/* Any call of open fails: an error with a text, nothing left, nothing
+ * written. */
+START_TEST(open_faults)
+{
+	struct hostfault_rule rule = { HOSTFAULT_ALL, HOSTFAULT_ERROR, -EIO, 0,
+				       1 };
+	struct err err;
+	int r = -1;
+
+	build(3, 1 << 20);
+	imgbuild_data(&b, 0, "x", 1);
+	imgbuild_finish(&b);
+	for (rule.skip = 0; r; rule.skip++) {
+		hostfault_set(fault, &rule);
+		r = open_with((struct image_opts){ 0 }, &err);
+		ck_assert(r == 0 || r == -EIO);
+		ck_assert_int_eq(!r, !err.text[0]);
+	}
+	ck_assert_uint_gt(rule.skip, 3);
+	ck_assert_int_eq(image_close(img), 0);
+	ck_assert_uint_eq(hostrecord_len(rec), 0);
+	fini();
+}
+END_TEST
+
+START_TEST(readonly)
+{
+	static const uint64_t marks[] = { 0, 1, 2 };
+	struct err err;
+
+	for (int i = 0; i < 3; i++) {
+		build(3, 1 << 20);
+		imgbuild_finish(&b);
+		imgbuild_header_set(&b, IMGBUILD_INCOMPAT, marks[i]);
+		ck_assert_int_eq(open_with((struct image_opts){ .readonly = !i },
+					   &err),
+				 0);
+		ck_assert(image_readonly(img));
+		ck_assert_int_eq(!image_readonly_reason(img), !i);
+		ck_assert_int_eq(image_write(img, "x", 1, 0), -EROFS);
+		ck_assert_int_eq(image_zero(img, 0, 1, true), -EROFS);
+		ck_assert_int_eq(image_flush(img), 0);
+		ck_assert_int_eq(image_commit_all(img), 0);
+		ck_assert_int_eq(image_start_committer(img, 1), 0);
+		ck_assert_int_eq(image_close(img), 0);
+		ck_assert_uint_eq(hostrecord_len(rec), 0);
+		fini();
+	}
+}
+END_TEST
+
+/* Bits that say "bitmaps are right" go, durably, before the first change and
+ * not before. */
+START_TEST(autoclear)
+{
+	struct hostrecord_entry e;
+	unsigned char bits;
+
+	build(3, 1 << 20);
+	imgbuild_finish(&b);
+	imgbuild_header_set(&b, IMGBUILD_AUTOCLEAR, 1);
+	open_rw();
+	ck_assert_int_eq(image_read(img, buf, 100, 0), 0);
+	ck_assert_int_eq(image_write(img, buf, 0, 0), 0);
+	ck_assert_int_eq(image_flush(img), 0);
+	ck_assert_uint_eq(hostrecord_len(rec), 0);
+	ck_assert_int_eq(image_write(img, "x", 1, 0), 0);
+	hostrecord_get(rec, 0, &e);
+	ck_assert_int_eq(e.op, HOSTRECORD_WRITE);
+	ck_assert_uint_eq(e.off, 0);
+	bits = e.data[95];
+	ck_assert_uint_eq(bits, 0);
+	hostrecord_get(rec, 1, &e);
+	ck_assert_int_eq(e.op, HOSTRECORD_SYNC_BEGIN);
+	hostrecord_clear(rec);
+	ck_assert_int_eq(image_write(img, "y", 1, 100), 0);
+	ck_assert_uint_eq(count(HOSTRECORD_SYNC_BEGIN), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	fini();
+}
+END_TEST
+
+/* A contradiction marks the image, once; writes stop. */
+START_TEST(contradiction)
+{
+	for (unsigned version = 2; version <= 3; version++) {
+		build(version, 1 << 20);
+		imgbuild_data(&b, 0, "x", 1);
+		imgbuild_data(&b, C, "x", 1);
+		imgbuild_l2_set(&b, C, IMGBUILD_COPIED | 1ULL << 40);
+		imgbuild_finish(&b);
+		open_rw();
+		ck_assert_int_eq(image_write(img, "y", 1, 0), 0);
+		ck_assert_int_eq(image_read(img, buf, 10, C), -EUCLEAN);
+		ck_assert_int_eq(image_read(img, buf, 10, C), -EUCLEAN);
+		ck_assert_int_eq(image_write(img, "z", 1, 0), -EIO);
+		ck_assert_int_eq(image_read(img, buf, 1, 0), 0);
+		ck_assert_int_eq(buf[0], 'y');
+		ck_assert_int_eq(image_close(img), 0);
+		if (version == 3)
+			ck_assert_uint_eq(imgbuild_header_get(
+						  &b, IMGBUILD_INCOMPAT),
+					  2);
+		fini();
+	}
+	/* found by a write */
+	build(3, 1 << 20);
+	imgbuild_data(&b, 0, "x", 1);
+	imgbuild_l2_set(&b, 0, IMGBUILD_COPIED | 1ULL << 40);
+	imgbuild_finish(&b);
+	open_rw();
+	ck_assert_int_eq(image_write(img, "z", 1, 0), -EUCLEAN);
+	ck_assert_uint_eq(imgbuild_header_get(&b, IMGBUILD_INCOMPAT), 2);
+	ck_assert_int_eq(image_close(img), 0);
+	fini();
+}
+END_TEST
+
+START_TEST(map)
+{
+	uint64_t at, pos = 0;
+	struct {
+		enum image_extent_kind kind;
+		uint64_t len;
+	} rows[] = {
+		{ IMAGE_EXTENT_DATA, 2 * C }, { IMAGE_EXTENT_HOLE, C },
+		{ IMAGE_EXTENT_ZERO, 2 * C }, { IMAGE_EXTENT_ZERO, C },
+		{ IMAGE_EXTENT_COMPRESSED, 2 * C },
+		{ IMAGE_EXTENT_HOLE, (8 << 20) - 8 * C },
+	};
+
+	build(3, 8 << 20);
+	memset(buf, 'm', C);
+	at = imgbuild_data(&b, 0, buf, C);
+	ck_assert_uint_eq(imgbuild_data(&b, C, buf, C), at + 2 * C - C);
+	imgbuild_zero_plain(&b, 3 * C);
+	imgbuild_zero_plain(&b, 4 * C);
+	imgbuild_zero_alloc(&b, 5 * C);
+	imgbuild_compressed(&b, 6 * C, buf);
+	imgbuild_compressed(&b, 7 * C, buf);
+	imgbuild_finish(&b);
+	open_rw();
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct image_extent e;
+
+		ck_assert_int_eq(image_map(img, pos, (8 << 20) - pos, &e), 0);
+		ck_assert_msg(e.kind == rows[i].kind, "row %zu", i);
+		ck_assert_uint_eq(e.len, rows[i].len);
+		ck_assert_uint_eq(e.depth, 0);
+		ck_assert_int_eq(e.has_hoff, i == 0 || i == 3);
+		if (i == 0)
+			ck_assert_uint_eq(e.hoff, at);
+		pos += e.len;
+	}
+	ck_assert_uint_eq(pos, image_size(img));
+	ck_assert_int_eq(image_close(img), 0);
+	fini();
+}
+END_TEST
+
+/* Two files: overlay over qcow2 over raw, through real files. */
+START_TEST(map_chain)
+{
+	char *dir = tmpdir_make();
+	static const struct {
+		uint64_t off, len;
+		unsigned depth;
+		enum image_extent_kind kind;
+	} rows[] = {
+		{ 0, C, 0, IMAGE_EXTENT_DATA },
+		{ C, C, 1, IMAGE_EXTENT_DATA },
+		{ 2 * C, 2 * C, 2, IMAGE_EXTENT_DATA },
+		{ 4 * C, 2 * C, 2, IMAGE_EXTENT_ZERO },
+	};
+	struct image_opts opts = { 0 };
+	struct image_extent e;
+	struct hostfile *f;
+	struct err err;
+
+	ck_assert_int_eq(chdir(dir), 0);
+	ck_assert_int_eq(hostfile_open(&f, AT_FDCWD, "raw",
+				       HOSTFILE_RDWR | HOSTFILE_CREATE, &err),
+			 0);
+	memset(buf, 'r', sizeof(buf));
+	ck_assert_int_eq(hostfile_pwrite_full(f, buf, 4 * C, 0), 0);
+	ck_assert_int_eq(hostfile_truncate(f, 6 * C), 0);
+	hostfile_close(f);
+	for (int i = 0; i < 2; i++) {
+		struct imgbuild_params p = { .cluster_bits = 12,
+					     .refcount_order = 4,
+					     .size = 8 * C };
+
+		ck_assert_int_eq(hostfile_open(&f, AT_FDCWD, i ? "top" : "mid",
+					       HOSTFILE_RDWR | HOSTFILE_CREATE,
+					       &err),
+				 0);
+		imgbuild_init(&b, f, &p);
+		imgbuild_backing(&b, i ? "mid" : "raw", i ? "qcow2" : "raw");
+		imgbuild_data(&b, i ? 0 : C, "x", 1);
+		imgbuild_finish(&b);
+		imgbuild_fini(&b);
+		hostfile_close(f);
+	}
+	ck_assert_msg(image_open(&img, "top", &opts, &err) == 0, "%s", err.text);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		ck_assert_int_eq(image_map(img, rows[i].off,
+					   8 * C - rows[i].off, &e),
+				 0);
+		ck_assert_uint_eq(e.len, rows[i].len);
+		ck_assert_uint_eq(e.depth, rows[i].depth);
+		ck_assert_int_eq(e.kind, rows[i].kind);
+	}
+	ck_assert_int_eq(image_map(img, 6 * C, 2 * C, &e), 0);
+	ck_assert_int_eq(e.kind, IMAGE_EXTENT_HOLE);
+	ck_assert_uint_eq(image_blocks(img), 8 * C / 512); /* at most the disk */
+	ck_assert_int_gt(image_mtime_ns(img), 0);
+	ck_assert_str_eq(image_file(img)->name, "top");
+	ck_assert_int_eq(image_close(img), 0);
+	ck_assert_int_eq(chdir("/"), 0);
+	tmpdir_remove(dir);
+}
+END_TEST
+
+START_TEST(facts)
+{
+	struct image_counters n;
+	struct err err;
+
+	build(3, (1 << 20) + 100);
+	imgbuild_finish(&b);
+	open_rw();
+	ck_assert_uint_eq(image_size(img), 1 << 20); /* whole sectors */
+	ck_assert_uint_eq(image_cluster_size(img), C);
+	ck_assert_int_eq(image_write(img, "x", 1, 0), 0);
+	image_counters(img, &n);
+	ck_assert_uint_eq(n.commits + n.syncs, 0);
+	ck_assert_uint_gt(n.dirty_bytes, 0);
+	ck_assert_int_eq(image_flush(img), 0);
+	image_counters(img, &n);
+	ck_assert_uint_eq(n.commits, 1);
+	ck_assert_uint_eq(n.syncs, 2);
+	ck_assert_uint_eq(n.dirty_bytes, 0);
+	ck_assert_int_eq(image_write(img, "y", 1, 5 * C), 0);
+	image_abandon(img); /* y is lost, as in a crash */
+	ck_assert_uint_eq(imgbuild_l2_get(&b, 5 * C), 0);
+	ck_assert_uint_ne(imgbuild_l2_get(&b, 0), 0);
+	ck_assert_int_eq(open_with((struct image_opts){ .no_flush = true,
+							.discard_ignore = true },
+				   &err),
+			 0);
+	hostrecord_clear(rec);
+	ck_assert_int_eq(image_write(img, "y", 1, 5 * C), 0);
+	ck_assert_int_eq(image_flush(img), 0);
+	ck_assert_uint_eq(count(HOSTRECORD_SYNC_BEGIN), 0);
+	ck_assert_int_eq(image_zero(img, 0, C, true), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	ck_assert_uint_ne(imgbuild_l2_get(&b, 0) & ~IMGBUILD_COPIED, 1);
+	expect_clean();
+	fini();
+}
+END_TEST
+
+START_TEST(committer)
+{
+	build(3, 1 << 20);
+	imgbuild_finish(&b);
+	open_rw();
+	ck_assert_int_eq(image_start_committer(img, 1), 0);
+	ck_assert_int_eq(image_write(img, "x", 1, 0), 0);
+	for (int i = 0; i < 100 && !imgbuild_l2_get(&b, 0); i++)
+		usleep(50000);
+	ck_assert_uint_ne(imgbuild_l2_get(&b, 0), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	fini();
+}
+END_TEST
+
+/* Full: clusters that were discarded, but not given back yet, are. */
+START_TEST(full_host)
+{
+	build(3, 1 << 20);
+	imgbuild_finish(&b);
+	open_rw();
+	memset(want, 'w', sizeof(want));
+	ck_assert_int_eq(image_write(img, want, 100 * C, 0), 0);
+	ck_assert_int_eq(image_flush(img), 0);
+	hostfault_limit(fault, hostmem_size(mem));
+	ck_assert_int_eq(image_write(img, want, C, 120 * C), -ENOSPC);
+	ck_assert_int_eq(image_write(img, want, C, 0), 0); /* in place */
+	ck_assert_int_eq(image_zero(img, 10 * C, 5 * C, true), 0);
+	memset(want + 10 * C, 0, 5 * C);
+	ck_assert_int_eq(image_write(img, want, 4 * C, 120 * C), 0);
+	memcpy(want + 120 * C, want, 4 * C);
+	memset(want + 100 * C, 0, 20 * C);
+	ck_assert_int_eq(image_read(img, buf, 124 * C, 0), 0);
+	ck_assert_mem_eq(buf, want, 124 * C);
+	ck_assert(!image_failed(img));
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	fini();
+}
+END_TEST
+
+START_TEST(failed_sync)
+{
+	struct hostfault_rule rule = { HOSTFAULT_SYNC, HOSTFAULT_ERROR, -EIO, 0,
+				       1 };
+
+	build(3, 1 << 20);
+	imgbuild_finish(&b);
+	open_rw();
+	ck_assert_int_eq(image_write(img, "x", 1, 0), 0);
+	hostfault_set(fault, &rule);
+	ck_assert_int_eq(image_flush(img), -EIO);
+	ck_assert(image_failed(img));
+	hostrecord_clear(rec);
+	ck_assert_int_eq(image_flush(img), -EIO);
+	ck_assert_int_eq(image_write(img, "y", 1, 0), -EIO);
+	ck_assert_int_eq(image_read(img, buf, 1, 0), 0);
+	ck_assert_int_eq(image_close(img), -EIO);
+	ck_assert_uint_eq(hostrecord_len(rec), 0);
+	fini();
+}
+END_TEST
+
+SUITE_MAIN("image", refused, roots_without_counts, open_faults, readonly,
+	   autoclear, contradiction, map, map_chain, facts, committer,
+	   full_host, failed_sync)
