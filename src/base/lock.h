@@ -21,6 +21,8 @@
 #define LOCK_EXCLUDES(l) LOCK_ATTR(locks_excluded(l))
 #define LOCK_ACQUIRES(l) LOCK_ATTR(acquire_capability(l))
 #define LOCK_RELEASES(l) LOCK_ATTR(release_capability(l))
+/* The function returns the address of L. */
+#define LOCK_RETURNS(l) LOCK_ATTR(lock_returned(l))
 
 struct LOCK_ATTR(capability("mutex")) lock {
 	pthread_mutex_t m;

@@ -23,6 +23,7 @@ void alloc_fini(struct alloc *a)
 
 /* Take [HIDX, HIDX + N), found free and covered. */
 static int take(struct meta *m, uint64_t hidx, uint64_t n)
+	LOCK_REQUIRES(&m->lock)
 {
 	const struct geom *g = m->geom;
 	int r;
@@ -44,6 +45,7 @@ static int take(struct meta *m, uint64_t hidx, uint64_t n)
 /* A free run, covered; making coverage may use up the run: look again. */
 static int find(struct meta *m, uint64_t min, uint64_t max, uint64_t *hidx,
 		uint64_t *n)
+	LOCK_REQUIRES(&m->lock)
 {
 	uint64_t area_mask = m->geom->refblock_entries - 1;
 	bool changed;
@@ -142,6 +144,7 @@ void alloc_free_later_locked(struct meta *m, uint64_t hidx, uint64_t n)
 /* The part of [HIDX, HIDX + N) from HIDX on whose clusters lose their last
  * reference (*LAST) or keep some. */
 static uint64_t same_fate(struct meta *m, uint64_t hidx, uint64_t n, bool *last)
+	LOCK_REQUIRES(&m->lock)
 {
 	uint64_t k;
 

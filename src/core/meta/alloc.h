@@ -23,9 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/lock.h"
-
-struct meta;
+#include "core/meta/metalock.h"
 
 struct alloc_range {
 	uint64_t hidx, n; /* host clusters */
@@ -55,25 +53,30 @@ void alloc_fini(struct alloc *a);
  * -ENOSPC: the format can address no more; -EUCLEAN; -EIO; -ENOMEM.
  */
 int alloc_run_locked(struct meta *m, uint64_t want, uint64_t *hidx,
-		     uint64_t *n, bool *fresh);
+		     uint64_t *n, bool *fresh)
+	LOCK_REQUIRES(metalock(m));
 
 /* Take exactly N neighbouring clusters, for a table. Errors as above. */
-int alloc_exact_locked(struct meta *m, uint64_t n, uint64_t *hidx);
+int alloc_exact_locked(struct meta *m, uint64_t n, uint64_t *hidx)
+	LOCK_REQUIRES(metalock(m));
 
 /* Clusters of alloc_run() that no entry refers to: free at once. */
-void alloc_give_back_locked(struct meta *m, uint64_t hidx, uint64_t n);
+void alloc_give_back_locked(struct meta *m, uint64_t hidx, uint64_t n)
+	LOCK_REQUIRES(metalock(m));
 
 /* Make room to note N more ranges. -ENOMEM. Call before changing entries. */
-int alloc_free_reserve_locked(struct meta *m, size_t n);
+int alloc_free_reserve_locked(struct meta *m, size_t n)
+	LOCK_REQUIRES(metalock(m));
 
 /* One reference to each of N clusters was dropped in memory. Cannot fail
  * after alloc_free_reserve_locked(). */
-void alloc_free_later_locked(struct meta *m, uint64_t hidx, uint64_t n);
+void alloc_free_later_locked(struct meta *m, uint64_t hidx, uint64_t n)
+	LOCK_REQUIRES(metalock(m));
 
 /* Finish ripe frees: wait for requests that may hold them, punch, decrement.
  * Takes meta.lock itself; never inside an epoch. */
-void alloc_mature(struct meta *m);
+void alloc_mature(struct meta *m) LOCK_EXCLUDES(metalock(m));
 
 /* Is there something that alloc_mature(), or a commit and then alloc_mature(),
  * would free? */
-bool alloc_has_freed_locked(struct meta *m);
+bool alloc_has_freed_locked(struct meta *m) LOCK_REQUIRES(metalock(m));

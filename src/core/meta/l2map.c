@@ -228,6 +228,7 @@ static int copy_table(struct meta *m, uint64_t old_hoff, uint64_t new_hoff)
 /* Take a cluster for the table of GOFF and write the whole of it: nothing
  * refers to it yet, and the commit needs no room on the host any more. */
 static int make_table(struct meta *m, uint64_t old_hoff, uint64_t *new_hoff)
+	LOCK_REQUIRES(&m->lock)
 {
 	const struct geom *g = m->geom;
 	uint64_t hidx;
@@ -299,6 +300,7 @@ static uint64_t new_entry(const struct meta *m, const struct l2entry *e,
 
 /* The reference of the old entry E is gone unless NEW_HOFF is the same. */
 static void drop_old(struct meta *m, const struct l2entry *e, uint64_t new_raw)
+	LOCK_REQUIRES(&m->lock)
 {
 	const struct geom *g = m->geom;
 	uint64_t first = e->hoff >> g->cluster_bits;
@@ -333,6 +335,7 @@ static int differs(struct meta *m, const struct slice *s, uint64_t i,
 
 static int change_slice(struct meta *m, struct slice *s, uint64_t i,
 			uint64_t n, enum l2map_change what, uint64_t hoff)
+	LOCK_REQUIRES(&m->lock)
 {
 	int r = differs(m, s, i, n, what, hoff);
 

@@ -54,13 +54,8 @@ struct meta {
 				      what was acknowledged is committed */
 };
 
-/* Not under meta.lock, which they take; said here because their own headers do
- * not know what a struct meta is. */
-void alloc_mature(struct meta *m) LOCK_EXCLUDES(&m->lock);
-int writeback_flush(struct meta *m) LOCK_EXCLUDES(&m->lock);
-int writeback_all(struct meta *m) LOCK_EXCLUDES(&m->lock);
-int writeback_set_features(struct meta *m, uint64_t incompat,
-			   uint64_t autoclear) LOCK_EXCLUDES(&m->lock);
+/* What metalock.h promises. */
+struct lock *metalock(struct meta *m) LOCK_RETURNS(&m->lock);
 
 /* Table-cache budgets in bytes. */
 struct meta_budget {
@@ -81,9 +76,9 @@ int meta_open(struct meta *m, struct hostfile *file, const struct geom *geom,
 void meta_fini(struct meta *m);
 
 /* Does [HOFF, HOFF + LEN) touch the header cluster, the active L1 table, the
- * refcount table? Such a cluster is never data and never free. meta.lock is
- * held. */
-bool meta_is_root(struct meta *m, uint64_t hoff, uint64_t len);
+ * refcount table? Such a cluster is never data and never free. */
+bool meta_is_root(struct meta *m, uint64_t hoff, uint64_t len)
+	LOCK_REQUIRES(&m->lock);
 
 /* The image contradicts itself at WHAT, host offset HOFF: say so once, stop
  * writing. Always returns -EUCLEAN. */

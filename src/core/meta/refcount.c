@@ -244,6 +244,7 @@ int refcount_find_free_locked(struct meta *m, uint64_t from, uint64_t min,
 /* A free cluster in a hooked area, for the block of another area: its count
  * must be on disk whenever the hook is. */
 static int find_hooked(struct meta *m, uint64_t *hidx)
+	LOCK_REQUIRES(&m->lock)
 {
 	uint64_t n;
 	int r = refcount_find_free_locked(m, m->alloc.hint, 1, 1, hidx, &n);
@@ -271,6 +272,7 @@ static int reserve_room(struct refcount *rc)
 /* Give AREA, inside the table, a refcount block at cluster HIDX, which is
  * free in a hooked area or the first of AREA itself. */
 static int add_block_at(struct meta *m, uint64_t area, uint64_t hidx)
+	LOCK_REQUIRES(&m->lock)
 {
 	struct refcount *rc = &m->refcount;
 	const struct geom *g = m->geom;
@@ -301,6 +303,7 @@ static int add_block_at(struct meta *m, uint64_t area, uint64_t hidx)
 }
 
 static int add_block(struct meta *m, uint64_t area)
+	LOCK_REQUIRES(&m->lock)
 {
 	uint64_t hidx;
 
@@ -342,6 +345,7 @@ static int resize_arrays(struct refcount *rc, uint64_t n)
 
 /* Find, cover and take CLUSTERS neighbours for the larger table. */
 static int place_table(struct meta *m, uint64_t clusters, uint64_t *hidx)
+	LOCK_REQUIRES(&m->lock)
 {
 	uint64_t n;
 	bool changed;
@@ -368,6 +372,7 @@ static int place_table(struct meta *m, uint64_t clusters, uint64_t *hidx)
 /* Take back the blocks made for areas from OLD_N on: the table that should
  * have named them could not be placed. */
 static void undo_blocks(struct meta *m, uint64_t old_n)
+	LOCK_REQUIRES(&m->lock)
 {
 	struct refcount *rc = &m->refcount;
 	size_t kept = 0;
@@ -392,6 +397,7 @@ static void undo_blocks(struct meta *m, uint64_t old_n)
 /* A table with room for AREA, in a new place; the header follows in the next
  * commit [R7], and the old table is freed after it. */
 static int grow_table(struct meta *m, uint64_t area)
+	LOCK_REQUIRES(&m->lock)
 {
 	struct refcount *rc = &m->refcount;
 	const struct geom *g = m->geom;

@@ -25,10 +25,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/lock.h"
 #include "core/host/hostfile.h"
+#include "core/meta/metalock.h"
 
-struct meta;
 struct tablecache;
 
 struct refcount {
@@ -62,17 +61,20 @@ void refcount_fini(struct refcount *rc);
 
 /* *VALUE of host cluster HIDX. -EIO, -EUCLEAN (refcount table entry broken),
  * -ENOMEM. */
-int refcount_get_locked(struct meta *m, uint64_t hidx, uint64_t *value);
+int refcount_get_locked(struct meta *m, uint64_t hidx, uint64_t *value)
+	LOCK_REQUIRES(metalock(m));
 
 /*
  * Add 1 to the counts of N clusters from HIDX, whose areas are covered. All or
  * nothing. -ERANGE: a count is at its maximum; else as refcount_get_locked().
  */
-int refcount_add_locked(struct meta *m, uint64_t hidx, uint64_t n);
+int refcount_add_locked(struct meta *m, uint64_t hidx, uint64_t n)
+	LOCK_REQUIRES(metalock(m));
 
 /* Subtract 1; the removal of the reference is stable [R4]. -EUCLEAN when a
  * count is 0 already; earlier ones stay subtracted. */
-int refcount_sub_locked(struct meta *m, uint64_t hidx, uint64_t n);
+int refcount_sub_locked(struct meta *m, uint64_t hidx, uint64_t n)
+	LOCK_REQUIRES(metalock(m));
 
 /*
  * The first run of free clusters at or after FROM: at least MIN long, cut at
@@ -80,7 +82,8 @@ int refcount_sub_locked(struct meta *m, uint64_t hidx, uint64_t n);
  * refcount table cannot grow to cover such a run; errors of get.
  */
 int refcount_find_free_locked(struct meta *m, uint64_t from, uint64_t min,
-			      uint64_t max, uint64_t *hidx, uint64_t *n);
+			      uint64_t max, uint64_t *hidx, uint64_t *n)
+	LOCK_REQUIRES(metalock(m));
 
 /*
  * Make sure that the areas of [HIDX, HIDX + N) have a refcount block, making
@@ -89,16 +92,20 @@ int refcount_find_free_locked(struct meta *m, uint64_t from, uint64_t min,
  * -ENOSPC, -EIO, -ENOMEM.
  */
 int refcount_cover_locked(struct meta *m, uint64_t hidx, uint64_t n,
-			  bool *changed);
+			  bool *changed)
+	LOCK_REQUIRES(metalock(m));
 
 /* After an allocation that ends at HIDX: reserve the next area's block when
  * the last one is half used. Failing is no error: it is tried again. */
-void refcount_reserve_locked(struct meta *m, uint64_t hidx);
+void refcount_reserve_locked(struct meta *m, uint64_t hidx)
+	LOCK_REQUIRES(metalock(m));
 
 /* Note that clusters of [HIDX, HIDX + N) are in use: decides on `urgent`. */
-void refcount_note_use_locked(struct meta *m, uint64_t hidx, uint64_t n);
+void refcount_note_use_locked(struct meta *m, uint64_t hidx, uint64_t n)
+	LOCK_REQUIRES(metalock(m));
 
 /* Move what the next commit must write of the table into CUT, and count those
  * areas as hooked: later entries come after this commit. Allocates nothing. */
-void refcount_take_cut(struct meta *m, struct refcount_cut *cut);
+void refcount_take_cut(struct meta *m, struct refcount_cut *cut)
+	LOCK_REQUIRES(metalock(m));
 void refcount_cut_fini(struct refcount_cut *cut);

@@ -11,8 +11,7 @@
 #include <stdint.h>
 
 #include "base/lock.h"
-
-struct meta;
+#include "core/meta/metalock.h"
 
 struct writeback {
 	struct lock lock;	/* level 2; never taken under meta.lock */
@@ -37,10 +36,10 @@ void writeback_fini(struct writeback *wb);
  * clusters were overwritten, none if nothing was. 0, -EIO (for good).
  * Call without locks and outside an epoch.
  */
-int writeback_flush(struct meta *m);
+int writeback_flush(struct meta *m) LOCK_EXCLUDES(metalock(m));
 
 /* Also write refcounts that only say "free", so that nothing leaks. */
-int writeback_all(struct meta *m);
+int writeback_all(struct meta *m) LOCK_EXCLUDES(metalock(m));
 
 enum writeback_pressure {
 	WRITEBACK_CALM,
@@ -51,9 +50,9 @@ enum writeback_pressure {
 /* How much waits for the next commit. Any thread, no lock. */
 enum writeback_pressure writeback_pressure(struct meta *m);
 /* Work it out anew after a change. meta.lock is held. */
-void writeback_note_locked(struct meta *m);
+void writeback_note_locked(struct meta *m) LOCK_REQUIRES(metalock(m));
 
 /* Write the incompatible and autoclear bits of a version 3 header and sync
  * them, before anything that they announce. -EIO for good. */
 int writeback_set_features(struct meta *m, uint64_t incompat,
-			   uint64_t autoclear);
+			   uint64_t autoclear) LOCK_EXCLUDES(metalock(m));
