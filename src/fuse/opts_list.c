@@ -329,7 +329,7 @@ static const struct item items[] = {
 	SIMPLE("nostrictatime", pass_on), SIMPLE("lazytime", pass_on),
 	SIMPLE("nolazytime", pass_on), SIMPLE("max_read", pass_on),
 	SIMPLE("default_permissions", swallow), SIMPLE("fsname", pass_on),
-	SIMPLE("subtype", pass_on),
+	SIMPLE("subtype", swallow),
 	SIMPLE("auto_unmount", pass_on), SIMPLE("context", pass_on),
 	SIMPLE("fscontext", pass_on), SIMPLE("defcontext", pass_on),
 	SIMPLE("rootcontext", pass_on),

@@ -355,5 +355,25 @@ START_TEST(failures)
 }
 END_TEST
 
+/* The L1 table may be a hole of the host file: no room for its entry is this
+ * request's error, not the commit's. */
+START_TEST(no_room_for_l1)
+{
+	struct hostfault_rule full = { HOSTFAULT_FALLOC, HOSTFAULT_ERROR,
+				       -ENOSPC, 0, HOSTFAULT_FOREVER };
+
+	build(9);
+	metafix_open(&fx);
+	hostfault_set(fx.fault, &full);
+	ck_assert_int_eq(change(32768, 1, L2MAP_ZERO_UNMAP, 0), -ENOSPC);
+	ck_assert_uint_eq(fx.m.l1.dirty_n, 0);
+	hostfault_set(fx.fault, NULL);
+	ck_assert_int_eq(change(32768, 1, L2MAP_ZERO_UNMAP, 0), 0);
+	ck_assert_int_eq(writeback_flush(&fx.m), 0);
+	metafix_close(&fx);
+}
+END_TEST
+
 SUITE_MAIN("l2map", kinds, long_runs, broken_entries, impossible_places,
-	   changes, new_table, shared_table, compressed_frees, failures)
+	   changes, new_table, shared_table, compressed_frees, failures,
+	   no_room_for_l1)

@@ -80,6 +80,30 @@ START_TEST(cut_data)
 }
 END_TEST
 
+/* Another program cuts the file under an open image: what lies behind the end
+ * is an error, never zeroes. */
+START_TEST(cut_under_us)
+{
+	struct imgbuild_params p = { .cluster_bits = 12, .refcount_order = 4,
+				     .size = 65536 };
+	unsigned char buf[8192];
+	uint64_t at;
+
+	memset(buf, 'a', sizeof(buf));
+	datafix_build(&df, &p, 0);
+	at = imgbuild_data(&df.fx.b, 0, buf, 4096);
+	ck_assert_uint_eq(imgbuild_data(&df.fx.b, 4096, buf, 4096), at + 4096);
+	datafix_open(&df);
+	ck_assert_int_eq(hostmem_resize(df.fx.mem, at + 1000), 0);
+	ck_assert_int_eq(read_range(&df.d, buf, 2000, 0), 0);
+	ck_assert_int_eq(buf[999], 'a');
+	ck_assert_int_eq(buf[1000], 0);
+	ck_assert_int_eq(read_range(&df.d, buf, 512, 4096 + 512), -EIO);
+	ck_assert_int_eq(read_range(&df.d, buf, 8192, 0), -EIO);
+	datafix_close(&df);
+}
+END_TEST
+
 START_TEST(failures)
 {
 	struct hostfault_rule eio = { HOSTFAULT_PREAD, HOSTFAULT_ERROR, -EIO, 0,
@@ -112,4 +136,4 @@ START_TEST(failures)
 }
 END_TEST
 
-SUITE_MAIN("read", content, cut_data, failures)
+SUITE_MAIN("read", content, cut_data, cut_under_us, failures)

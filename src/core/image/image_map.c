@@ -95,6 +95,8 @@ int image_map(struct image *img, uint64_t off, uint64_t max,
 	struct image_extent next;
 	int r = map_one(img, off, max, 0, out);
 
+	if (r == -EUCLEAN)
+		state_mark_corrupt(img);
 	while (r == 0 && out->len < max) {
 		r = map_one(img, off + out->len, max - out->len, 0, &next);
 		if (r < 0 || !continues(out, &next))

@@ -260,6 +260,8 @@ int l2map_prepare_locked(struct meta *m, uint64_t goff)
 		return r;
 	r = l1table_reserve(&m->l1, i);
 	if (r == 0)
+		r = meta_reserve_room(m, m->l1.hoff + i * 8, 8);
+	if (r == 0)
 		r = alloc_free_reserve_locked(m, 1);
 	if (r == 0)
 		r = make_table(m, old_hoff, &new_hoff);

@@ -122,6 +122,13 @@ bool meta_is_root(struct meta *m, uint64_t hoff, uint64_t len)
 				  m->refcount.clusters << g->cluster_bits);
 }
 
+int meta_reserve_room(struct meta *m, uint64_t hoff, uint64_t len)
+{
+	int r = hostfile_allocate(m->file, hoff, len);
+
+	return r == -EOPNOTSUPP ? 0 : r;
+}
+
 int meta_corrupt(struct meta *m, const char *what, uint64_t hoff)
 {
 	log_limited(LOG_LEVEL_ERROR,

@@ -80,6 +80,11 @@ void meta_fini(struct meta *m);
 bool meta_is_root(struct meta *m, uint64_t hoff, uint64_t len)
 	LOCK_REQUIRES(&m->lock);
 
+/* The host keeps room for LEN bytes at HOFF, so that the commit that writes
+ * them cannot fail for want of it: a table may be a hole in the host file.
+ * -ENOSPC; 0 also where the host cannot promise. */
+int meta_reserve_room(struct meta *m, uint64_t hoff, uint64_t len);
+
 /* The image contradicts itself at WHAT, host offset HOFF: say so once, stop
  * writing. Always returns -EUCLEAN. */
 int meta_corrupt(struct meta *m, const char *what, uint64_t hoff);

@@ -280,6 +280,8 @@ static int add_block_at(struct meta *m, uint64_t area, uint64_t hidx)
 	uint64_t end = atomic_load(&m->end_hidx);
 	int r = reserve_room(rc);
 
+	if (r == 0 && rc->hoff == rc->committed_hoff)
+		r = meta_reserve_room(m, rc->hoff + area * 8, 8);
 	if (r < 0)
 		return r;
 	if (meta_is_root(m, hoff, g->cluster_size))
