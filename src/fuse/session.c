@@ -69,25 +69,10 @@ static void print_error(const struct err *err)
 
 /* --- image ---------------------------------------------------------------- */
 
-static bool may_not_write(int rc)
-{
-	return rc == -EACCES || rc == -EROFS || rc == -EPERM;
-}
-
 static int open_image(struct session *s, struct err *err)
 {
-	struct image_opts *io = &s->o->img;
-	int rc = image_open(&s->server.img, s->o->image, io, err);
+	int rc = image_open(&s->server.img, s->o->image, &s->o->img, err);
 
-	if (may_not_write(rc) && !io->readonly) {
-		struct err first = *err;
-
-		io->readonly = true;
-		rc = image_open(&s->server.img, s->o->image, io, err);
-		if (!rc)
-			log_line(LOG_LEVEL_WARN, "%s; opened read-only",
-				 first.text);
-	}
 	if (rc)
 		return rc;
 	if (image_readonly_reason(s->server.img))

@@ -26,15 +26,8 @@ mkdir fs
 mount -t tmpfs -o size=4M none fs
 cp img fs/
 mount -o remount,ro fs
-if "$RAWCOW" fs/img mnt 2>err; then
-	grep -qi "read.only" err || fail "read-only without a line: $(cat err)"
-	! "$HELPERS" write mnt 0 1 1 2>/dev/null || fail "wrote to a read-only filesystem"
-	umount_wait mnt
-else
-	grep -qi "read.only" err || fail "no word of read-only: $(cat err)"
-	[ "$(grep -c . err)" = 1 ] || fail "not one line: $(cat err)"
-	! is_mounted "$tmp/mnt" || fail "left mounted"
-fi
+refuses "read.only.*-o ro" "$RAWCOW" fs/img mnt
+! is_mounted "$tmp/mnt" || fail "left mounted"
 mount_image fs/img mnt -o ro
 same_file mnt raw
 umount_wait mnt
