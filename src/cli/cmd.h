@@ -19,6 +19,7 @@ int cmd_umount(int argc, char **argv); /* cmd_umount.c */
 int cmd_create(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_map(int argc, char **argv);
 
 /* Print "rawcow: IMAGE: text" on stderr, the name escaped; IMAGE may be NULL
  * when the text says which file. Returns 1. */

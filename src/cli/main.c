@@ -21,6 +21,7 @@ static const struct command {
 	{ "info", cmd_info, "info [--json] IMAGE", "say what IMAGE is" },
 	{ "check", cmd_check, "check [--json] IMAGE",
 	  "look for errors and leaks in IMAGE" },
+	{ "map", cmd_map, "map [--json] IMAGE", "say what lies where in IMAGE" },
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -103,6 +103,8 @@ static void map_some(struct image *img, bool sound)
 		if (r)
 			return;
 		FUZZ_CHECK(e.len && e.len <= size - off);
+		FUZZ_CHECK(!image_map_host(img, &e));
+		FUZZ_CHECK(e.len && e.len <= size - off);
 		off += e.len;
 	}
 }

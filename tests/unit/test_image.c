@@ -321,6 +321,99 @@ START_TEST(map)
 }
 END_TEST
 
+/* DATA from guest cluster 1 on: what image_map_host() makes of N pieces. */
+static void expect_pieces(const struct image_extent *want_x, unsigned n)
+{
+	struct image_extent e;
+
+	ck_assert_int_eq(image_map(img, C, (1 << 20) - C, &e), 0);
+	ck_assert_int_eq(e.kind, IMAGE_EXTENT_DATA);
+	for (unsigned i = 0; i < n; i++) {
+		struct image_extent piece = e;
+
+		ck_assert_int_eq(image_map_host(img, &piece), 0);
+		ck_assert_uint_eq(piece.len, want_x[i].len);
+		ck_assert_int_eq(piece.host_hole, want_x[i].host_hole);
+		ck_assert_int_eq(piece.has_hoff, 1);
+		ck_assert_uint_eq(piece.hoff, e.hoff);
+		e.hoff += piece.len;
+		e.len -= piece.len;
+	}
+	ck_assert_uint_eq(e.len, 0);
+}
+
+/* Holes of the host file are seen where the image looks preallocated, and
+ * looked for nowhere else. */
+START_TEST(map_host)
+{
+	static const struct image_extent sparse[] = {
+		{ .len = 9 * C, .host_hole = true },
+		{ .len = C },
+		{ .len = 30 * C, .host_hole = true },
+	};
+	static const struct image_extent solid[] = { { .len = 40 * C } };
+	struct image_extent e;
+
+	memset(buf, 'h', C);
+	for (int full = 0; full < 2; full++) {
+		build(3, 1 << 20);
+		imgbuild_data(&b, 0, buf, C);
+		for (unsigned i = 1; i <= 40; i++)
+			imgbuild_data(&b, i * C, buf,
+				      i == 10 || (full && i != 20) ? C : 0);
+		imgbuild_zero_alloc(&b, 41 * C);
+		imgbuild_finish(&b);
+		open_rw();
+		expect_pieces(full ? solid : sparse, full ? 1 : 3);
+		ck_assert_int_eq(image_map(img, 41 * C, 2 * C, &e), 0);
+		ck_assert_int_eq(image_map_host(img, &e), 0);
+		ck_assert_int_eq(e.kind, IMAGE_EXTENT_ZERO);
+		ck_assert_int_eq(e.host_hole, 0);
+		ck_assert_int_eq(image_close(img), 0);
+		fini();
+	}
+}
+END_TEST
+
+/* Refcounts that cannot be read, or lie: no guess, no error. */
+START_TEST(map_host_broken)
+{
+	static const struct hostfault_rule rule = {
+		.ops = HOSTFAULT_PREAD,
+		.error = -EIO,
+		.repeat = HOSTFAULT_FOREVER,
+	};
+	static const uint64_t bad[] = { 0, 0x7fff000, 0xfffffffffffffe00 };
+
+	memset(buf, 'h', C);
+	for (unsigned n = 0; n < 4; n++) {
+		static const struct image_extent one[] = { { .len = 20 * C } };
+		struct image_opts opts = { .readonly = true };
+		struct image_extent e;
+		struct err err;
+
+		build(3, 1 << 20);
+		imgbuild_data(&b, 0, buf, C);
+		for (unsigned i = 1; i <= 20; i++)
+			imgbuild_data(&b, i * C, NULL, 0);
+		imgbuild_finish(&b);
+		if (n < 3)
+			imgbuild_poke(&b, imgbuild_header_get(
+						  &b, IMGBUILD_REFTABLE_OFFSET),
+				      8, bad[n]);
+		ck_assert_msg(open_with(opts, &err) == 0, "%s", err.text);
+		/* brings the L2 table into memory */
+		ck_assert_int_eq(image_map(img, 0, C, &e), 0);
+		if (n == 3)
+			hostfault_set(fault, &rule);
+		expect_pieces(one, 1);
+		ck_assert_int_eq(hostfault_hits(fault) != 0, n == 3);
+		ck_assert_int_eq(image_close(img), 0);
+		fini();
+	}
+}
+END_TEST
+
 /* Two files: overlay over qcow2 over raw, through real files. */
 START_TEST(map_chain)
 {
@@ -335,6 +428,7 @@ START_TEST(map_chain)
 		{ 2 * C, 2 * C, 2, IMAGE_EXTENT_DATA },
 		{ 4 * C, 2 * C, 2, IMAGE_EXTENT_ZERO },
 	};
+	static const char *const names[] = { "top", "mid", "raw" };
 	struct image_opts opts = { 0 };
 	struct image_extent e;
 	struct hostfile *f;
@@ -372,6 +466,11 @@ START_TEST(map_chain)
 		ck_assert_uint_eq(e.len, rows[i].len);
 		ck_assert_uint_eq(e.depth, rows[i].depth);
 		ck_assert_int_eq(e.kind, rows[i].kind);
+		ck_assert_int_eq(e.has_hoff, 1);
+		ck_assert_int_eq(image_map_host(img, &e), 0);
+		ck_assert_uint_eq(e.len, rows[i].len);
+		ck_assert_str_eq(image_name_at(img, e.depth),
+				 names[rows[i].depth]);
 	}
 	ck_assert_int_eq(image_map(img, 6 * C, 2 * C, &e), 0);
 	ck_assert_int_eq(e.kind, IMAGE_EXTENT_HOLE);
@@ -488,5 +587,6 @@ START_TEST(failed_sync)
 END_TEST
 
 SUITE_MAIN("image", refused, roots_without_counts, open_faults, readonly,
-	   autoclear, contradiction, map, map_chain, facts, committer,
-	   full_host, failed_sync)
+	   autoclear, contradiction, map, map_host,
+	   map_host_broken, map_chain, facts, committer, full_host,
+	   failed_sync)

@@ -124,7 +124,7 @@ bool image_failed(const struct image *img);
 
 enum image_extent_kind {
 	IMAGE_EXTENT_DATA,	 /* in this image or a backing file */
-	IMAGE_EXTENT_ZERO,	 /* marked zero */
+	IMAGE_EXTENT_ZERO,	 /* marked zero; or a hole of a raw file */
 	IMAGE_EXTENT_HOLE,	 /* allocated nowhere in the chain: zero */
 	IMAGE_EXTENT_COMPRESSED, /* data, compressed */
 };
@@ -133,11 +133,26 @@ struct image_extent {
 	enum image_extent_kind kind;
 	uint64_t len;	  /* bytes, >= 1, inside the disk */
 	unsigned depth;	  /* 0: this image, 1: its backing file, ... */
-	bool has_hoff;	  /* hoff is meaningful (not compressed) */
+	bool has_hoff;	  /* hoff is meaningful: DATA, and ZERO with a place */
 	uint64_t hoff;	  /* host offset in the file at that depth */
+	bool host_hole;	  /* image_map_host() only: DATA, but the host file has
+			     a hole there, so it reads as zero */
 };
 
 /* What stands at OFF (inside the disk), up to MAX bytes (> 0); neighbours of
  * one kind are merged. Whole unallocated L1 ranges cost one step. */
 int image_map(struct image *img, uint64_t off, uint64_t max,
 	      struct image_extent *out);
+
+/*
+ * Look at the host file, too, for *EXT, an answer of image_map() or a part of
+ * one: where the image looks preallocated, DATA is cut where the host's data
+ * or hole ends, and host_hole says which it is. An image looks preallocated
+ * when its refcounts count clearly more room than the host has given; the
+ * first call for it finds that out, which may read all its refcounts. 0 or
+ * -errno of the host.
+ */
+int image_map_host(struct image *img, struct image_extent *ext);
+
+/* The name of the file at DEPTH of an extent; valid until image_close(). */
+const char *image_name_at(const struct image *img, unsigned depth);

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "base/num.h"
+#include "core/format/qcow2.h"
 #include "core/image/open.h"
 #include "core/meta/l2map.h"
 
@@ -14,11 +15,13 @@ static int map_raw(struct hostfile *file, uint64_t off, uint64_t max,
 
 	if (r < 0)
 		return r;
-	out->kind = data ? IMAGE_EXTENT_DATA : IMAGE_EXTENT_ZERO;
-	out->len = NUM_MIN(max, end - off);
-	out->depth = depth;
-	out->has_hoff = data;
-	out->hoff = off;
+	*out = (struct image_extent){
+		.kind = data ? IMAGE_EXTENT_DATA : IMAGE_EXTENT_ZERO,
+		.len = NUM_MIN(max, end - off),
+		.depth = depth,
+		.has_hoff = true,
+		.hoff = off,
+	};
 	return 0;
 }
 
@@ -30,14 +33,24 @@ static int map_behind(struct image *img, uint64_t off, uint64_t max,
 		      unsigned depth, struct image_extent *out)
 {
 	const struct chain_backing *b = &img->backing;
+	uint64_t size = b->backing.size;
+	uint64_t end = b->raw ? num_round_up(size, QCOW2_SECTOR) : size;
 
-	if (disk_hole_is_zero(&img->disk, off)) {
+	if (off >= end) { /* or there is none */
 		*out = (struct image_extent){ .kind = IMAGE_EXTENT_HOLE,
 					      .len = max,
 					      .depth = depth };
 		return 0;
 	}
-	max = NUM_MIN(max, b->backing.size - off);
+	max = NUM_MIN(max, end - off);
+	if (off >= size) { /* the rest of a raw file's last sector */
+		*out = (struct image_extent){ .kind = IMAGE_EXTENT_ZERO,
+					      .len = max,
+					      .depth = depth + 1,
+					      .has_hoff = true,
+					      .hoff = off };
+		return 0;
+	}
 	return b->raw ? map_raw(b->raw, off, max, depth + 1, out)
 		      : map_one(b->image, off, max, depth + 1, out);
 }

@@ -24,6 +24,7 @@ struct image {
 	struct state state;
 	struct committer committer;
 	bool discard_ignore, no_flush; /* const after open */
+	atomic_int looks_preallocated; /* of image_host.c; 0: not known yet */
 };
 
 /*

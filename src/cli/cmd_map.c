@@ -1,0 +1,340 @@
+/*
+ * cmd_map: rawcow map. Keys, table and the meaning of both as qemu-img's. One
+ * extent is held at a time, however many the image has.
+ */
+#include "cli/cmd.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/num.h"
+#include "cli/args.h"
+#include "cli/json.h"
+#include "core/image/image.h"
+
+struct map_args {
+	const char *image;
+	uint64_t start, max; /* guest bytes */
+	struct image_opts opts;
+	bool json, help;
+};
+
+/* One line of the output. */
+struct entry {
+	uint64_t start;
+	struct image_extent x; /* x.len 0: none yet */
+};
+
+struct output {
+	struct image *img;
+	bool json, began;
+};
+
+static void usage(void)
+{
+	fputs("rawcow map [OPTION...] IMAGE\n"
+	      "Say what the disk in IMAGE holds where, and in which file of its "
+	      "backing chain.\n\n"
+	      "  --output=human|json      how to print (--json for short)\n"
+	      "  -s, --start-offset=OFF   begin there (bytes; 64k, 10G)\n"
+	      "  -l, --max-length=LEN     look at so much only\n"
+	      "  -o backing=dir|none|any  which backing files may be opened (dir:"
+	      " those below\n"
+	      "                           IMAGE's folder)\n"
+	      "  -U, --force-share        also while another program writes "
+	      "IMAGE\n"
+	      "  -f, --format=qcow2       accepted, since there is no other\n"
+	      "  -h, --help               this text\n", stdout);
+}
+
+/* --- output ---------------------------------------------------------------- */
+
+static bool is_data(const struct image_extent *x)
+{
+	return x->kind == IMAGE_EXTENT_DATA ||
+	       x->kind == IMAGE_EXTENT_COMPRESSED;
+}
+
+static bool is_zero(const struct image_extent *x)
+{
+	return !is_data(x) || x->host_hole;
+}
+
+static int print_json(struct output *out, const struct entry *e)
+{
+	struct json_object *o = json_object_new_object();
+	const struct image_extent *x = &e->x;
+
+	json_put_int(o, "start", e->start);
+	json_put_int(o, "length", x->len);
+	json_put_int(o, "depth", x->depth);
+	json_put_bool(o, "present", x->kind != IMAGE_EXTENT_HOLE);
+	json_put_bool(o, "zero", is_zero(x));
+	json_put_bool(o, "data", is_data(x));
+	if (x->has_hoff)
+		json_put_int(o, "offset", x->hoff);
+	fputs(out->began ? ",\n" : "", stdout);
+	fputs(json_object_to_json_string_ext(o, JSON_C_TO_STRING_SPACED),
+	      stdout);
+	json_object_put(o);
+	return 0;
+}
+
+static int print_human(struct output *out, const struct entry *e,
+		       struct err *err)
+{
+	const char *name = image_name_at(out->img, e->x.depth);
+	size_t size = strlen(name) * 4 + 8;
+	autofree char *shown = NULL;
+
+	if (is_data(&e->x) && !e->x.has_hoff)
+		return err_set(err, -ENOTSUP, "the disk has compressed data at "
+			       "offset %" PRIu64 ", which this table cannot "
+			       "show; use --output=json", e->start);
+	if (is_zero(&e->x))
+		return 0;
+	shown = malloc(size);
+	if (!shown)
+		return err_set(err, -ENOMEM, "no memory for a name");
+	printf("%#-16" PRIx64 "%#-16" PRIx64 "%#-16" PRIx64 "%s\n", e->start,
+	       e->x.len, e->x.hoff,
+	       err_escape(shown, size, name, strlen(name)));
+	return 0;
+}
+
+static int print_entry(struct output *out, const struct entry *e,
+		       struct err *err)
+{
+	int ret;
+
+	if (!e->x.len)
+		return 0;
+	ret = out->json ? print_json(out, e) : print_human(out, e, err);
+	out->began = true;
+	return ret;
+}
+
+/* stdout has failed, maybe long ago. */
+static int check_stdout(struct err *err)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return 0;
+	return err_set(err, -EIO, "cannot write what was found to stdout");
+}
+
+/* --- walking --------------------------------------------------------------- */
+
+static bool continues(const struct image_extent *a,
+		      const struct image_extent *b)
+{
+	return a->kind == b->kind && a->depth == b->depth &&
+	       a->host_hole == b->host_hole && a->has_hoff == b->has_hoff &&
+	       (!a->has_hoff || a->hoff + a->len == b->hoff);
+}
+
+/* Take X, which starts where PENDING ends: print PENDING unless they are one.
+ */
+static int add(struct output *out, struct entry *pending,
+	       const struct image_extent *x, struct err *err)
+{
+	int ret;
+
+	if (pending->x.len && continues(&pending->x, x)) {
+		pending->x.len += x->len;
+		return 0;
+	}
+	ret = print_entry(out, pending, err);
+	if (!ret && ferror(stdout))
+		ret = check_stdout(err);
+	pending->start += pending->x.len;
+	pending->x = *x;
+	return ret;
+}
+
+/* Add X, in pieces if the host file is data here and a hole there. */
+static int add_pieces(struct output *out, struct entry *pending,
+		      struct image_extent x, struct err *err)
+{
+	while (x.len) {
+		struct image_extent piece = x;
+		int ret = image_map_host(out->img, &piece);
+
+		if (ret)
+			return err_set_sys(err, ret, "cannot find the holes of "
+					   "the file");
+		ret = add(out, pending, &piece, err);
+		if (ret)
+			return ret;
+		x.len -= piece.len;
+		x.hoff += piece.len;
+	}
+	return 0;
+}
+
+static int walk(struct output *out, uint64_t from, uint64_t end,
+		struct err *err)
+{
+	struct entry pending = { .start = from };
+
+	while (from < end) {
+		struct image_extent x;
+		int ret = image_map(out->img, from, end - from, &x);
+
+		if (ret) {
+			/* all that is known, before the reason for no more */
+			(void)print_entry(out, &pending, NULL);
+			return err_set_sys(err, ret, "cannot read the tables "
+					   "for offset %" PRIu64, from);
+		}
+		ret = add_pieces(out, &pending, x, err);
+		if (ret)
+			return ret;
+		from += x.len;
+	}
+	return print_entry(out, &pending, err);
+}
+
+static int run(struct image *img, const struct map_args *a, struct err *err)
+{
+	struct output out = { .img = img, .json = a->json };
+	uint64_t size = image_size(img);
+	int ret;
+
+	if (a->start > size)
+		return err_set(err, -EINVAL, "--start-offset %" PRIu64 " lies "
+			       "beyond the end of the disk, %" PRIu64,
+			       a->start, size);
+	if (a->json)
+		putchar('[');
+	else
+		printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to",
+		       "File");
+	ret = walk(&out, a->start, a->start + NUM_MIN(a->max, size - a->start),
+		   err);
+	if (ret) {
+		fflush(stdout); /* before the message */
+		return ret;
+	}
+	if (a->json)
+		puts("]");
+	return check_stdout(err);
+}
+
+/* --- options --------------------------------------------------------------- */
+
+static int set_option(void *ctx, const char *key, const char *value,
+		      struct err *err)
+{
+	static const char *const policies[] = { "dir", "none", "any", NULL };
+	struct map_args *a = ctx;
+	char shown[64];
+	int i;
+
+	if (strcmp(key, "backing"))
+		return err_set(err, -EINVAL, "option -o %s is not known; see "
+			       "rawcow map -h",
+			       err_escape(shown, sizeof(shown), key,
+					  strlen(key)));
+	i = args_word("backing", value, policies, err);
+	if (i < 0)
+		return i;
+	a->opts.backing = (enum image_backing)i;
+	return 0;
+}
+
+static int set_arg(struct map_args *a, int opt, struct err *err)
+{
+	static const char *const formats[] = { "qcow2", NULL };
+	int ret;
+
+	switch (opt) {
+	case 's':
+		return args_size("--start-offset", optarg, &a->start, err);
+	case 'l':
+		return args_size("--max-length", optarg, &a->max, err);
+	case 'o':
+		return args_list(optarg, set_option, a, err);
+	case 'U':
+		a->opts.force_share = true;
+		return 0;
+	case 'f':
+		ret = args_word("-f", optarg, formats, err);
+		return ret < 0 ? ret : 0;
+	case 'h':
+		a->help = true;
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int parse(struct map_args *a, int argc, char **argv, struct err *err)
+{
+	enum { OPT_OUTPUT = ARGS_LONG, OPT_JSON };
+	static const struct option longs[] = {
+		{ "output", required_argument, NULL, OPT_OUTPUT },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "start-offset", required_argument, NULL, 's' },
+		{ "max-length", required_argument, NULL, 'l' },
+		{ "force-share", no_argument, NULL, 'U' },
+		{ "format", required_argument, NULL, 'f' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 }
+	};
+	static const char *const outputs[] = { "human", "json", NULL };
+	int opt;
+	int ret = 0;
+
+	while ((opt = args_next(argc, argv, ":s:l:o:Uf:h", longs, err)) != -1) {
+		if (opt == OPT_OUTPUT) {
+			ret = args_word("--output", optarg, outputs, err);
+			a->json = ret == 1;
+		} else if (opt == OPT_JSON) {
+			a->json = true;
+		} else {
+			ret = set_arg(a, opt, err);
+		}
+		if (ret < 0 || a->help)
+			return ret;
+	}
+	if (argc - optind != 1)
+		return err_set(err, -EINVAL, "map takes one image; see "
+			       "rawcow map -h");
+	a->image = argv[optind];
+	return 0;
+}
+
+static int open_image(struct image **img, const struct map_args *a,
+		      struct err *err)
+{
+	int ret = image_open(img, a->image, &a->opts, err);
+	size_t used = strlen(err->text);
+
+	if (ret == -EAGAIN)
+		snprintf(err->text + used, sizeof(err->text) - used,
+			 ", or read it as it is with -U");
+	return ret;
+}
+
+int cmd_map(int argc, char **argv)
+{
+	struct map_args a = { .max = UINT64_MAX, .opts.readonly = true };
+	struct image *img;
+	struct err err = { "" };
+	int ret;
+
+	if (parse(&a, argc, argv, &err) < 0)
+		return cmd_fail(NULL, &err);
+	if (a.help) {
+		usage();
+		return fflush(stdout) ? 1 : 0;
+	}
+	if (open_image(&img, &a, &err) < 0)
+		return cmd_fail(NULL, &err);
+	ret = run(img, &a, &err);
+	image_close(img);
+	return ret ? cmd_fail(a.image, &err) : 0;
+}
