@@ -91,6 +91,22 @@ int args_word(const char *key, const char *value, const char *const *words,
 		       all);
 }
 
+int args_output(const char *value, bool *json, struct err *err)
+{
+	static const char *const words[] = { "human", "json", NULL };
+	int i = args_word("--output", value, words, err);
+
+	*json = i == 1;
+	return i < 0 ? i : 0;
+}
+
+int args_format(const char *value, struct err *err)
+{
+	static const char *const words[] = { "qcow2", NULL };
+
+	return args_word("-f", value, words, err);
+}
+
 int args_bool(const char *key, const char *value, bool *out, struct err *err)
 {
 	static const char *const words[] = { "on",   "off",   "yes", "no",

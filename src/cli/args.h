@@ -37,3 +37,9 @@ int args_size(const char *key, const char *value, uint64_t *out,
 /* The index of VALUE in WORDS (ends with NULL), or -EINVAL with text. */
 int args_word(const char *key, const char *value, const char *const *words,
 	      struct err *err);
+
+/* The value of --output: *JSON for "json", not for "human". */
+int args_output(const char *value, bool *json, struct err *err);
+
+/* The value of -f, which can only be "qcow2": nothing is guessed. */
+int args_format(const char *value, struct err *err);

@@ -203,7 +203,6 @@ static int parse(struct create_args *a, int argc, char **argv, struct err *err)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
-	static const char *const formats[] = { "qcow2", NULL };
 	int ret = 0;
 	int opt;
 
@@ -232,7 +231,7 @@ static int parse(struct create_args *a, int argc, char **argv, struct err *err)
 			a->quiet = true;
 			break;
 		case 'f':
-			ret = NUM_MIN(args_word("-f", optarg, formats, err), 0);
+			ret = args_format(optarg, err);
 			break;
 		case 'h':
 			a->help = true;

@@ -417,18 +417,15 @@ static int parse(struct info_args *a, int argc, char **argv, struct err *err)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
-	static const char *const outputs[] = { "human", "json", NULL };
-	static const char *const formats[] = { "qcow2", NULL };
 	int opt;
 	int ret;
 
 	while ((opt = args_next(argc, argv, ":Uf:h", longs, err)) != -1) {
 		switch (opt) {
 		case OPT_OUTPUT:
-			ret = args_word("--output", optarg, outputs, err);
+			ret = args_output(optarg, &a->json, err);
 			if (ret < 0)
 				return ret;
-			a->json = ret == 1;
 			break;
 		case OPT_JSON:
 			a->json = true;
@@ -440,7 +437,7 @@ static int parse(struct info_args *a, int argc, char **argv, struct err *err)
 			a->shared = true;
 			break;
 		case 'f':
-			ret = args_word("-f", optarg, formats, err);
+			ret = args_format(optarg, err);
 			if (ret < 0)
 				return ret;
 			break;

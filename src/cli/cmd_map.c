@@ -247,7 +247,6 @@ static int set_option(void *ctx, const char *key, const char *value,
 
 static int set_arg(struct map_args *a, int opt, struct err *err)
 {
-	static const char *const formats[] = { "qcow2", NULL };
 	int ret;
 
 	switch (opt) {
@@ -261,7 +260,7 @@ static int set_arg(struct map_args *a, int opt, struct err *err)
 		a->opts.force_share = true;
 		return 0;
 	case 'f':
-		ret = args_word("-f", optarg, formats, err);
+		ret = args_format(optarg, err);
 		return ret < 0 ? ret : 0;
 	case 'h':
 		a->help = true;
@@ -284,14 +283,12 @@ static int parse(struct map_args *a, int argc, char **argv, struct err *err)
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
-	static const char *const outputs[] = { "human", "json", NULL };
 	int opt;
 	int ret = 0;
 
 	while ((opt = args_next(argc, argv, ":s:l:o:Uf:h", longs, err)) != -1) {
 		if (opt == OPT_OUTPUT) {
-			ret = args_word("--output", optarg, outputs, err);
-			a->json = ret == 1;
+			ret = args_output(optarg, &a->json, err);
 		} else if (opt == OPT_JSON) {
 			a->json = true;
 		} else {
