@@ -284,6 +284,8 @@ both()
 
 	shift
 	"$HELPERS" "$verb" "$disk" "$@"
+	# inside the file both read as zero, and tmpfs can only punch
+	[ "$verb" != fallocate ] || set -- punch "${@:2}"
 	"$HELPERS" "$verb" "$oracle" "$@"
 }
 
