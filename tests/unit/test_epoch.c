@@ -3,6 +3,7 @@
  */
 #include <check.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <unistd.h>
@@ -80,6 +81,8 @@ START_TEST(threads)
 	atomic_store(&cells[0], 1);
 	for (unsigned i = 0; i < EPOCH_SLOTS + 2; i++)
 		pthread_create(&t[i], NULL, reader, NULL);
+	while (!atomic_load(&passes)) /* on a busy machine they start late */
+		sched_yield();
 	for (int round = 0; round < 200; round++) {
 		unsigned old = atomic_load(&current);
 

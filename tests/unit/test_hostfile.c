@@ -347,10 +347,27 @@ START_TEST(empty_counts_are_errors)
 
 	backend_open(2);
 	fill(0, 100, 'a');
-	set_rule(HOSTFAULT_PREAD, HOSTFAULT_EMPTY, 0, 0, 1);
+	set_rule(HOSTFAULT_PREAD, HOSTFAULT_EMPTY, 0, 0, 2);
 	ck_assert_int_eq(hostfile_pread(file, b, 8, 0, NULL), -EIO);
 	set_rule(HOSTFAULT_PWRITE, HOSTFAULT_EMPTY, 0, 0, 1);
 	ck_assert_int_eq(hostfile_pwrite_full(file, b, 8, 0), -EIO);
+	backend_close();
+}
+END_TEST
+
+/* The end of the file was there when the read came, and further on when its
+ * length was asked: another thread had written meanwhile. */
+START_TEST(file_grows_under_a_read)
+{
+	unsigned char b[8] = { 0 };
+	size_t got = 0;
+
+	backend_open(2);
+	fill(0, 100, 'a');
+	set_rule(HOSTFAULT_PREAD, HOSTFAULT_EMPTY, 0, 0, 1);
+	ck_assert_int_eq(hostfile_pread(file, b, 8, 0, &got), 0);
+	ck_assert_uint_eq(got, 8);
+	ck_assert_int_eq(b[7], 'a');
 	backend_close();
 }
 END_TEST
@@ -513,6 +530,7 @@ int main(void)
 			    HOSTFAULT_ERROR_LATE + 1);
 	tcase_add_test(t, interrupted_forever_is_not);
 	tcase_add_test(t, empty_counts_are_errors);
+	tcase_add_test(t, file_grows_under_a_read);
 	tcase_add_test(t, no_room_has_one_name);
 	tcase_add_test(t, zero_falls_back);
 	tcase_add_test(t, sync_error_is_passed_on);

@@ -156,6 +156,7 @@ START_TEST(find_free)
 		}
 		for (uint64_t i = n; i < n + 2 * per_block && i < 4000; i++)
 			used[i] = metafix_refcount(&fx, i);
+		lock_drop(&fx.m.lock);
 		metafix_reopen(&fx);
 		lock_take(&fx.m.lock);
 		for (unsigned k = 0; k < 300; k++) {

@@ -94,23 +94,22 @@ static int classify(int code)
 	return code == -EDQUOT || code == -EFBIG ? -ENOSPC : code;
 }
 
-/* An empty read is the end of the file, or a host that lost some of it. */
-static int check_end(struct hostfile *f, uint64_t off)
+/* After an empty read at OFF: 0 for the end of the file, 1 if there is more by
+ * now, since another thread's write may have made it longer. */
+static int has_more(struct hostfile *f, uint64_t off)
 {
 	struct host_stat st;
 	int ret = hostfile_stat(f, &st);
 
-	if (ret < 0)
-		return ret;
-	return off < st.size ? -EIO : 0;
+	return ret < 0 ? ret : off < st.size;
 }
 
 int hostfile_pread(struct hostfile *f, void *buf, size_t len, uint64_t off,
 		   size_t *got)
 {
 	unsigned char *p = buf;
+	bool was_empty = false;
 	size_t done = 0;
-	int ret = 0;
 
 	if (!range_ok(off, len))
 		return -EINVAL;
@@ -123,13 +122,17 @@ int hostfile_pread(struct hostfile *f, void *buf, size_t len, uint64_t off,
 		if (n < 0)
 			return (int)n;
 		if (n == 0) {
-			ret = check_end(f, off + done);
-			break;
+			int more = has_more(f, off + done);
+
+			/* empty again inside the file: the host lost it */
+			if (more < 0 || (more && was_empty))
+				return more < 0 ? more : -EIO;
+			if (!more)
+				break;
 		}
+		was_empty = n == 0;
 		done += (size_t)n;
 	}
-	if (ret < 0)
-		return ret;
 	if (done < len)
 		memset(p + done, 0, len - done);
 	if (got)
