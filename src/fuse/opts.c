@@ -15,7 +15,6 @@
 #include "base/mem.h"
 
 #define COMMIT_INTERVAL_DEFAULT 5
-#define MAX_THREADS_DEFAULT 10
 
 enum { LONG_PIDFILE = 256, LONG_READY_FD };
 
@@ -55,7 +54,7 @@ const char opts_help[] =
 	"  -o locking=on|off              on\n"
 	"  -o force_share                 with ro: beside a program that writes\n"
 	"  -o l2_cache_size=, refcount_cache_size=, cluster_cache_size=SIZE\n"
-	"  -o max_threads=N, clone_fd     10\n"
+	"  -o max_threads=N, clone_fd     two for each CPU, 4 to 10\n"
 	"  -o uid=, gid=, umask=, allow_other, allow_root\n"
 	"  -o nonempty                    MOUNTPOINT may be a folder with files\n"
 	"  and mount options: nodev, noexec, noatime, max_read=, ... See rawcow(1).\n";
@@ -251,6 +250,14 @@ static int check_together(struct opts *o, struct err *err)
 	return 0;
 }
 
+/* More threads than that only queue for the host's lock on the file. */
+static unsigned default_threads(void)
+{
+	long n = 2 * sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n < 4 ? 4 : n > 10 ? 10 : (unsigned)n;
+}
+
 int opts_parse(struct opts *opts, int argc, char **argv, struct err *err)
 {
 	int rc;
@@ -258,7 +265,7 @@ int opts_parse(struct opts *opts, int argc, char **argv, struct err *err)
 	*opts = (struct opts){
 		.ready_fd = -1,
 		.commit_interval = COMMIT_INTERVAL_DEFAULT,
-		.max_threads = MAX_THREADS_DEFAULT,
+		.max_threads = default_threads(),
 		.uid = getuid(),
 		.gid = getgid(),
 		.helper = is_helper(argv[0]),

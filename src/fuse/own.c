@@ -35,23 +35,29 @@ struct own {
 
 /*
  * A FUSE mount may hold 1 % of the machine's dirty pages, and writers are made
- * to wait long before that: too little for a disk. Where we may, ask for more;
- * the kernel still keeps us below a share of our own.
+ * to wait long before that: too little for a disk, above all a new one, whose
+ * speed the kernel does not know yet. Where we may, ask for more; the kernel
+ * still keeps us below a share of our own.
  */
 static void widen_cache(dev_t dev)
 {
-	static const char share[] = "20\n";
-	char path[64];
-	int fd;
+	static const char *const share[][2] = { { "max_ratio", "20" },
+						{ "min_ratio", "5" } };
 
-	snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/max_ratio",
-		 major(dev), minor(dev));
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (write(fd, share, sizeof(share) - 1) < 0)
-		log_line(LOG_LEVEL_DEBUG, "%s: %s", path, strerror(errno));
-	close(fd);
+	for (unsigned i = 0; i < 2; i++) {
+		char path[64];
+		int fd;
+
+		snprintf(path, sizeof(path), "/sys/class/bdi/%u:%u/%s",
+			 major(dev), minor(dev), share[i][0]);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd < 0)
+			return;
+		if (write(fd, share[i][1], strlen(share[i][1])) < 0)
+			log_line(LOG_LEVEL_DEBUG, "%s: %s", path,
+				 strerror(errno));
+		close(fd);
+	}
 }
 
 /*
