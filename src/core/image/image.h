@@ -28,7 +28,6 @@ struct image_opts {
 	const char *backing_format; /* "raw" or "qcow2"; for backing_file */
 	bool discard_ignore; /* keep clusters of discarded ranges: no unmap */
 	bool no_flush;	     /* cache=unsafe: image_flush() does nothing */
-	bool direct;	     /* O_DIRECT is reserved: open refuses it */
 	/* bytes; 0 means the default (docs/man/rawcow.1) */
 	uint64_t l2_cache_size, refcount_cache_size, cluster_cache_size;
 };

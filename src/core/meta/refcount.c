@@ -20,7 +20,7 @@ int refcount_open(struct meta *m, uint64_t cache_size)
 	memset(rc, 0, sizeof(*rc));
 	rc->n = bytes / 8;
 	rc->hoff = rc->committed_hoff = m->header.reftable_offset;
-	rc->clusters = rc->committed_clusters = m->header.reftable_clusters;
+	rc->clusters = m->header.reftable_clusters;
 	rc->table = mem_array(rc->n, sizeof(*rc->table));
 	rc->hooked = mem_array(rc->n, sizeof(*rc->hooked));
 	if (!raw || !rc->table || !rc->hooked)

@@ -36,7 +36,7 @@ struct refcount {
 	uint64_t n;	     /* entries */
 	uint64_t hoff;	     /* of the table as the next commit leaves it */
 	uint64_t clusters;   /* of the same */
-	uint64_t committed_hoff, committed_clusters; /* of it on disk */
+	uint64_t committed_hoff; /* of the table on disk */
 	bool urgent;	     /* clusters of an unhooked area are in use */
 	uint64_t *unhooked;  /* areas with hooked == false, unhooked_n */
 	size_t unhooked_n, unhooked_cap;

@@ -279,7 +279,6 @@ void refcount_take_cut(struct meta *m, struct refcount_cut *cut)
 	rc->unhooked_n = rc->unhooked_cap = 0;
 	rc->urgent = false;
 	rc->committed_hoff = rc->hoff;
-	rc->committed_clusters = rc->clusters;
 }
 
 void refcount_cut_fini(struct refcount_cut *cut)
