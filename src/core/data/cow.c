@@ -6,6 +6,7 @@
 #include "base/num.h"
 #include "base/scratch.h"
 #include "base/seed.h"
+#include "core/data/payload.h"
 #include "core/data/read.h"
 
 /* What [GOFF, GOFF + LEN) reads now, zero behind the end of the disk. */
@@ -46,7 +47,7 @@ static int merged_cluster(struct disk *d, uint64_t hoff, uint64_t goff,
 	if (r < 0)
 		return r;
 	memcpy(c + at, buf, (size_t)len);
-	return hostfile_pwrite_full(d->file, c, size, hoff);
+	return payload_write(d, c, size, hoff, goff);
 }
 
 int cow_write(struct disk *d, const struct cow_run *run, const uint8_t *buf,
@@ -57,7 +58,7 @@ int cow_write(struct disk *d, const struct cow_run *run, const uint8_t *buf,
 	uint64_t end = run->n * size;
 
 	if ((run->fresh && run->zero) || SEED_BUG(SEED_COW_FILL_LATE))
-		return hostfile_pwrite_full(d->file, buf, len, run->hoff + at);
+		return payload_write(d, buf, len, run->hoff + at, goff);
 	while (len) {
 		uint64_t c = num_round_down(at, size);
 		uint64_t in = at - c;
@@ -66,8 +67,8 @@ int cow_write(struct disk *d, const struct cow_run *run, const uint8_t *buf,
 
 		if (in == 0 && step == size) {
 			step = num_round_down(NUM_MIN(len, end - at), size);
-			r = hostfile_pwrite_full(d->file, buf, step,
-						 run->hoff + at);
+			r = payload_write(d, buf, step, run->hoff + at,
+					  run->goff + at);
 		} else {
 			r = merged_cluster(d, run->hoff + c, run->goff + c, buf,
 					   in, step);

@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "core/data/compressed.h"
+#include "core/data/payload.h"
 #include "core/meta/l2map.h"
 
 /* An unallocated range: the backing file as far as it goes, then zero. */
@@ -24,26 +25,6 @@ static int read_backing(struct disk *d, uint8_t *buf, size_t len, uint64_t goff)
 	return 0;
 }
 
-/* The file may end inside its last cluster, which reads as zero from there;
- * a cluster that lies behind the end altogether was cut off under us. */
-static int read_plain(struct disk *d, const struct extent *e, uint8_t *buf,
-		      size_t len)
-{
-	struct host_stat st;
-	size_t got;
-	int r = hostfile_pread(d->file, buf, len, e->hoff, &got);
-
-	if (r < 0 || got == len)
-		return r;
-	r = hostfile_stat(d->file, &st);
-	if (r < 0)
-		return r;
-	return num_round_down(e->hoff + len - 1, d->geom->cluster_size) <
-			       st.size
-		       ? 0
-		       : -EIO;
-}
-
 static int read_extent(struct disk *d, const struct extent *e, uint8_t *buf,
 		       uint64_t goff)
 {
@@ -51,7 +32,7 @@ static int read_extent(struct disk *d, const struct extent *e, uint8_t *buf,
 
 	switch (e->kind) {
 	case L2ENTRY_PLAIN:
-		return read_plain(d, e, buf, len);
+		return payload_read(d, buf, len, e->hoff, goff);
 	case L2ENTRY_COMPRESSED:
 		return compressed_read(d, e, buf, geom_in_cluster(d->geom, goff),
 				       len);

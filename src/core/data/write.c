@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "base/seed.h"
 #include "core/data/cow.h"
+#include "core/data/payload.h"
 #include "core/meta/l2map.h"
 
 /* Clusters that one allocation takes at most: enough to make the I/O long,
@@ -144,7 +145,7 @@ int write_range(struct disk *d, const void *buf, size_t len, uint64_t goff)
 
 		if (r == 0 && in_place(&e)) {
 			done = e.len;
-			r = hostfile_pwrite_full(d->file, p, done, e.hoff);
+			r = payload_write(d, p, done, e.hoff, goff);
 		} else if (r == 0) {
 			r = write_alloc(d, p, e.len, goff, &done);
 		}

@@ -10,10 +10,10 @@
 
 int image_read(struct image *img, void *buf, size_t len, uint64_t off)
 {
-	struct epoch_ticket t = epoch_enter(&img->meta.epoch);
+	struct epoch_ticket t = gate_enter(img);
 	int r = read_range(&img->disk, buf, len, off);
 
-	epoch_leave(&img->meta.epoch, t);
+	gate_leave(img, t);
 	if (r == -EUCLEAN)
 		state_mark_corrupt(img);
 	return r;
@@ -28,14 +28,14 @@ struct change {
 
 static int apply(struct image *img, const struct change *c)
 {
-	struct epoch_ticket t = epoch_enter(&img->meta.epoch);
+	struct epoch_ticket t = gate_enter(img);
 	int r;
 
 	if (c->buf)
 		r = write_range(&img->disk, c->buf, c->len, c->off);
 	else
 		r = zero_range(&img->disk, c->off, c->len, c->unmap);
-	epoch_leave(&img->meta.epoch, t);
+	gate_leave(img, t);
 	return r;
 }
 

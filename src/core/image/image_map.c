@@ -74,11 +74,11 @@ static enum image_extent_kind kind_of(enum l2entry_kind kind)
 static int map_one(struct image *img, uint64_t off, uint64_t max,
 		   unsigned depth, struct image_extent *out)
 {
-	struct epoch_ticket t = epoch_enter(&img->meta.epoch);
+	struct epoch_ticket t = gate_enter(img);
 	struct extent e;
 	int r = l2map_lookup(&img->meta, off, max, &e);
 
-	epoch_leave(&img->meta.epoch, t);
+	gate_leave(img, t);
 	if (r < 0)
 		return r;
 	if (e.kind == L2ENTRY_UNALLOCATED)

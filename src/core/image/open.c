@@ -168,6 +168,7 @@ int open_image(struct image **out, struct hostfile *file,
 	if (!img)
 		return err_set_sys(err, -ENOMEM, "cannot open");
 	img->file = file;
+	gate_init(&img->gate);
 	state_init(&img->state, opts->readonly || !file->writable);
 	inflight_init(&img->disk.inflight);
 	committer_init(&img->committer);
@@ -202,6 +203,7 @@ void open_discard(struct image *img)
 	clustercache_free(img->disk.cache);
 	inflight_fini(&img->disk.inflight);
 	state_fini(&img->state);
+	gate_fini(&img->gate);
 	hostfile_close(img->file);
 	free(img);
 }

@@ -11,6 +11,7 @@
 #include "core/format/headerext.h"
 #include "core/image/chain.h"
 #include "core/image/committer.h"
+#include "core/image/gate.h"
 #include "core/image/image.h"
 #include "core/image/state.h"
 
@@ -21,6 +22,7 @@ struct image {
 	struct meta meta;
 	struct disk disk;
 	struct chain_backing backing; /* disk.backing refers to it */
+	struct gate gate;
 	struct state state;
 	struct committer committer;
 	bool discard_ignore, no_flush; /* const after open */

@@ -397,22 +397,13 @@ static int run(struct meta *m, bool all)
 	return r;
 }
 
-/* Sector 0 as it is on disk, with other feature bits [R7]: roots that the next
- * commit will move stay as they are. */
-static int put_features(struct meta *m, uint64_t incompat, uint64_t autoclear)
+/* [R7] [R8] */
+static int put_sector0(struct meta *m, bool sync)
 {
-	int r;
+	int r = hostfile_pwrite_full(m->file, m->header_sector, QCOW2_SECTOR,
+				     0);
 
-	if (atomic_load(&m->failed))
-		return -EIO;
-	lock_take(&m->lock);
-	m->header.incompatible = incompat;
-	m->header.autoclear = autoclear;
-	be64_store(m->header_sector + 72, incompat);
-	be64_store(m->header_sector + 88, autoclear);
-	lock_drop(&m->lock);
-	r = hostfile_pwrite_full(m->file, m->header_sector, QCOW2_SECTOR, 0);
-	if (r == 0 && !SEED_BUG(SEED_AUTOCLEAR_LATE)) {
+	if (r == 0 && sync) {
 		atomic_fetch_add(&m->wb.syncs, 1);
 		r = hostfile_sync(m->file);
 	}
@@ -421,22 +412,64 @@ static int put_features(struct meta *m, uint64_t incompat, uint64_t autoclear)
 	return r < 0 ? -EIO : 0;
 }
 
-int writeback_set_features(struct meta *m, uint64_t incompat,
-			   uint64_t autoclear)
+/* Sector 0 as it is on disk, with other feature bits [R7]: roots that the next
+ * commit will move stay as they are. */
+static int put_features(struct meta *m, uint64_t incompat, uint64_t autoclear)
 {
-	struct writeback *wb = &m->wb;
-	int r;
+	if (atomic_load(&m->failed))
+		return -EIO;
+	lock_take(&m->lock);
+	m->header.incompatible = incompat;
+	m->header.autoclear = autoclear;
+	be64_store(m->header_sector + 72, incompat);
+	be64_store(m->header_sector + 88, autoclear);
+	lock_drop(&m->lock);
+	return put_sector0(m, !SEED_BUG(SEED_AUTOCLEAR_LATE));
+}
 
+/* Keep commits out, as a commit would. */
+static void begin_alone(struct writeback *wb)
+{
 	lock_take(&wb->lock);
 	while (wb->running)
 		lock_cond_wait(&wb->done, &wb->lock);
 	wb->running = true;
 	lock_drop(&wb->lock);
-	r = put_features(m, incompat, autoclear);
+}
+
+static void end_alone(struct writeback *wb)
+{
 	lock_take(&wb->lock);
 	wb->running = false;
 	lock_cond_wake_all(&wb->done);
 	lock_drop(&wb->lock);
+}
+
+int writeback_set_features(struct meta *m, uint64_t incompat,
+			   uint64_t autoclear)
+{
+	int r;
+
+	begin_alone(&m->wb);
+	r = put_features(m, incompat, autoclear);
+	end_alone(&m->wb);
+	return r;
+}
+
+int writeback_put_header(struct meta *m)
+{
+	int r;
+
+	begin_alone(&m->wb);
+	if (atomic_load(&m->failed)) {
+		r = -EIO;
+	} else {
+		lock_take(&m->lock);
+		header_encode(&m->header, m->header_sector);
+		lock_drop(&m->lock);
+		r = put_sector0(m, true);
+	}
+	end_alone(&m->wb);
 	return r;
 }
 

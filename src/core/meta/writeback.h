@@ -56,3 +56,11 @@ void writeback_note_locked(struct meta *m) LOCK_REQUIRES(metalock(m));
  * them, before anything that they announce. -EIO for good. */
 int writeback_set_features(struct meta *m, uint64_t incompat,
 			   uint64_t autoclear) LOCK_EXCLUDES(metalock(m));
+
+/*
+ * Move roots: write sector 0 from m->header, which the caller has changed, and
+ * sync it [R7]. The caller has the image alone, and all that the new roots
+ * refer to is stable: writeback_all() returned 0 after the last table was
+ * written, and nothing was allocated since. -EIO for good.
+ */
+int writeback_put_header(struct meta *m) LOCK_EXCLUDES(metalock(m));
