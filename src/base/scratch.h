@@ -13,6 +13,7 @@ enum scratch_slot {
 	SCRATCH_COW,	    /* data/cow.c: one cluster being built */
 	SCRATCH_STREAM,	    /* data/compressed.c: a compressed stream */
 	SCRATCH_CLUSTER,    /* data/compressed.c: a decoded cluster */
+	SCRATCH_PACK,	    /* data/pack.c: a stream being made */
 	SCRATCH_REPLY,	    /* fuse/reply.c: a read on its way to the kernel */
 	SCRATCH_SLOTS
 };

@@ -25,6 +25,7 @@ enum seed_bug {
 	SEED_COW_FILL_LATE,	   /* R1: copy-on-write fill after the entry */
 	SEED_INSTALL_BEFORE_DATA,  /* R1: the entry is set before the data write */
 	SEED_PIN_DROPPED,	   /* R3: matured frees do not wait for readers */
+	SEED_INSTALL_STREAM_FIRST, /* R1: a stream's entry before the stream */
 	SEED_AUTOCLEAR_LATE,	   /* unknown autoclear bits cleared after data */
 	SEED_MAX
 };

@@ -52,6 +52,8 @@ const char opts_help[] =
 	"  -o commit_interval=SECONDS     5\n"
 	"  -o discard=unmap|ignore        unmap\n"
 	"  -o locking=on|off              on\n"
+	"  -o detect_zeroes=off|on|unmap  off\n"
+	"  -o compress[=zlib|zstd]        write whole clusters compressed\n"
 	"  -o force_share                 with ro: beside a program that writes\n"
 	"  -o l2_cache_size=, refcount_cache_size=, cluster_cache_size=SIZE\n"
 	"  -o max_threads=N, clone_fd     two for each CPU, 4 to 10\n"
@@ -245,6 +247,10 @@ static int check_together(struct opts *o, struct err *err)
 	if (o->img.force_share && !o->img.readonly)
 		return err_set(err, -EINVAL, "-o force_share needs -o ro: two "
 			       "writers would destroy the image");
+	if (o->img.detect_zeroes == IMAGE_DETECT_UNMAP && o->img.discard_ignore)
+		return err_set(err, -EINVAL, "-o detect_zeroes=unmap needs -o "
+			       "discard=unmap; detect_zeroes=on keeps the "
+			       "clusters");
 	o->img.backing_file = o->backing_file;
 	o->img.no_flush = o->cache == OPTS_CACHE_UNSAFE;
 	return 0;

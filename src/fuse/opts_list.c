@@ -114,6 +114,28 @@ static int set_backing(struct opts *o, const struct item *it,
 	return rc;
 }
 
+static int set_detect(struct opts *o, const struct item *it, const char *value,
+		      struct err *err)
+{
+	int v = 0;
+	int rc = find_word(it, value, &v, err);
+
+	if (!rc)
+		o->img.detect_zeroes = (enum image_detect)v;
+	return rc;
+}
+
+static int set_compress(struct opts *o, const struct item *it,
+			const char *value, struct err *err)
+{
+	int v = IMAGE_COMPRESS_ON;
+	int rc = value ? find_word(it, value, &v, err) : 0;
+
+	if (!rc)
+		o->img.compress = (enum image_compress)v;
+	return rc;
+}
+
 static int set_bool_word(struct opts *o, const struct item *it,
 			 const char *value, struct err *err)
 {
@@ -288,6 +310,18 @@ static const struct word discard_words[] = {
 	{ "unmap", false }, { "ignore", true }, { NULL, 0 }
 };
 
+static const struct word detect_words[] = {
+	{ "off", IMAGE_DETECT_OFF },
+	{ "on", IMAGE_DETECT_ON },
+	{ "unmap", IMAGE_DETECT_UNMAP },
+	{ NULL, 0 },
+};
+static const struct word compress_words[] = {
+	{ "zlib", IMAGE_COMPRESS_ZLIB },
+	{ "zstd", IMAGE_COMPRESS_ZSTD },
+	{ NULL, 0 },
+};
+
 #define AT(f) offsetof(struct opts, f)
 #define SIMPLE(n, fn) { n, fn, 0, NULL, 0, 0 }
 #define FLAG(n, fn, f) { n, fn, AT(f), NULL, 0, 0 }
@@ -309,6 +343,8 @@ static const struct item items[] = {
 	FLAG("force_share", set_true, img.force_share),
 	{ "discard", set_bool_word, AT(img.discard_ignore), discard_words, 0,
 	  0 },
+	{ "detect_zeroes", set_detect, 0, detect_words, 0, 0 },
+	{ "compress", set_compress, 0, compress_words, 0, 0 },
 	SIMPLE("uid", set_uid),
 	SIMPLE("gid", set_gid),
 	SIMPLE("umask", set_umask),
@@ -345,9 +381,9 @@ static const struct item items[] = {
 	/* planned; refused so that nobody believes they work */
 	SIMPLE("snapshot", not_yet), SIMPLE("partition", not_yet),
 	SIMPLE("cow", not_yet), SIMPLE("growable", not_yet),
-	SIMPLE("detect_zeroes", not_yet), SIMPLE("data_file", not_yet),
+	SIMPLE("data_file", not_yet),
 	SIMPLE("key_file", not_yet), SIMPLE("key_fd", not_yet),
-	SIMPLE("compress", not_yet), SIMPLE("idle_timeout", not_yet),
+	SIMPLE("idle_timeout", not_yet),
 	SIMPLE("io_uring", not_yet), SIMPLE("direct", not_yet),
 	SIMPLE("live", not_yet), SIMPLE("norecovery", not_yet),
 	SIMPLE("lazy_refcounts", not_yet),

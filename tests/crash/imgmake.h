@@ -23,6 +23,8 @@ struct imgmake {
 	/* leaked clusters, so that the file ends just below this offset: brings
 	 * the growth of refcount structures near */
 	uint64_t pad_to;
+	/* how it is mounted */
+	bool compress;
 };
 
 struct imgmake_out {

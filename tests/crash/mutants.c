@@ -41,6 +41,8 @@ static const struct {
 	  { 7, 6, 1, -1 } },
 	{ SEED_INSTALL_BEFORE_DATA, "install-before-data", "R1", BY_STATES,
 	  { 0, 1, 7, -1 } },
+	{ SEED_INSTALL_STREAM_FIRST, "install-stream-first", "R1", BY_STATES,
+	  { 12, 13, -1 } },
 	{ SEED_PIN_DROPPED, "pin-dropped", "R3", BY_HELD_READER, { 0, 3, 7, -1 } },
 	{ SEED_AUTOCLEAR_LATE, "autoclear-late", "autoclear", BY_STATES,
 	  { 8, -1 } },

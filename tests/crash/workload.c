@@ -122,6 +122,7 @@ static int open_stack(struct running *k, struct hostmem *mem, bool record)
 	char name[96];
 	int rc;
 
+	opts.compress = m->compress ? IMAGE_COMPRESS_ON : IMAGE_COMPRESS_OFF;
 	snprintf(name, sizeof(name), "%s/%s", k->r->dir,
 		 m->backing_sectors == 100 ? "short.raw" : IMGMAKE_BACKING_NAME);
 	if (m->backing_sectors) {

@@ -114,6 +114,21 @@ static struct entry *vacate_locked(struct clustercache *c, uint64_t hoff)
 	return NULL;
 }
 
+void clustercache_forget(struct clustercache *c, uint64_t hoff)
+{
+	struct entry *e;
+
+	lock_take(&c->lock);
+	HASH_FIND(hh, c->table, &hoff, sizeof(hoff), e);
+	if (e) {
+		HASH_DEL(c->table, e);
+		DL_DELETE(c->lru, e);
+		c->n--;
+	}
+	lock_drop(&c->lock);
+	entry_free(e);
+}
+
 void clustercache_insert(struct clustercache *c, uint64_t hoff,
 			 const void *data)
 {

@@ -1,7 +1,7 @@
 /*
  * clustercache: the last decoded compressed clusters, by the host offset of
- * their stream. Nothing in this program writes a stream in place of an older
- * one, so an entry never goes stale while the image is open.
+ * their stream. A stream is written only where no entry points; who writes one
+ * there forgets what stood there before.
  */
 #pragma once
 
@@ -19,6 +19,10 @@ void clustercache_free(struct clustercache *c);
 /* Copy LEN bytes from FROM within the cluster at HOFF; false: not here. */
 bool clustercache_copy(struct clustercache *c, uint64_t hoff, void *buf,
 		       size_t from, size_t len);
+
+/* What is at HOFF from now on is something else. No entry of the image points
+ * there, and no request is left that may have found one. */
+void clustercache_forget(struct clustercache *c, uint64_t hoff);
 
 /* Remember a decoded cluster (copied). Without memory nothing happens. */
 void clustercache_insert(struct clustercache *c, uint64_t hoff,

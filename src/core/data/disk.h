@@ -18,6 +18,7 @@ struct disk {
 	struct hostfile *file;
 	struct meta *meta;
 	const struct codec *codec;	/* of compressed clusters; may be NULL */
+	bool compress;			/* write whole clusters compressed */
 	struct clustercache *cache;	/* decoded clusters */
 	const struct backing *backing;	/* NULL: none */
 	struct inflight inflight;	/* its own */

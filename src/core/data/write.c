@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "base/seed.h"
 #include "core/data/cow.h"
+#include "core/data/pack.h"
 #include "core/data/payload.h"
 #include "core/meta/l2map.h"
 
@@ -92,6 +93,28 @@ static int fill_and_install(struct disk *d, const struct extent *e,
 	return r;
 }
 
+/* The bytes of BUF are all that the guest sees of the cluster at GOFF. */
+static bool is_whole(const struct disk *d, uint64_t len, uint64_t goff)
+{
+	return geom_in_cluster(d->geom, goff) == 0 &&
+	       (len >= d->geom->cluster_size ||
+		goff + len == d->geom->size);
+}
+
+/* Try to write the cluster at GOFF compressed; *DONE stays 0 if not. */
+static int write_packed(struct disk *d, const uint8_t *buf, uint64_t len,
+			uint64_t goff, uint64_t *done)
+{
+	bool packed;
+	int r;
+
+	len = NUM_MIN(len, d->geom->cluster_size);
+	r = pack_cluster(d, buf, (size_t)len, goff, &packed);
+	if (packed)
+		*done = len;
+	return r;
+}
+
 /* Write the start of [GOFF, GOFF + LEN) whose clusters need a place. *DONE is
  * 0 when somebody else gave them one meanwhile. */
 static int write_held(struct disk *d, const uint8_t *buf, uint64_t len,
@@ -106,6 +129,12 @@ static int write_held(struct disk *d, const uint8_t *buf, uint64_t len,
 	*done = 0;
 	if (r < 0 || in_place(&e))
 		return r;
+	if (d->compress && is_whole(d, len, goff)) {
+		r = write_packed(d, buf, len, goff, done);
+		if (r < 0 || *done)
+			return r;
+		span = size; /* what follows may compress */
+	}
 	run.n = num_div_ceil(NUM_MIN(e.len, span), size);
 	r = find_place(d, &e, &run);
 	if (r < 0)

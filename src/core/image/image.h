@@ -16,6 +16,20 @@
 #include "base/err.h"
 #include "core/host/hostfile.h"
 
+enum image_detect {
+	IMAGE_DETECT_OFF,
+	IMAGE_DETECT_ON,    /* written zeroes become zero clusters */
+	IMAGE_DETECT_UNMAP, /* and give their host clusters back */
+};
+
+/* Which codec new compressed clusters are asked to have. */
+enum image_compress {
+	IMAGE_COMPRESS_OFF,
+	IMAGE_COMPRESS_ON, /* the image's own */
+	IMAGE_COMPRESS_ZLIB,
+	IMAGE_COMPRESS_ZSTD,
+};
+
 enum image_backing { IMAGE_BACKING_DIR, IMAGE_BACKING_NONE, IMAGE_BACKING_ANY };
 
 struct image_opts {
@@ -27,6 +41,8 @@ struct image_opts {
 	const char *backing_file;
 	const char *backing_format; /* "raw" or "qcow2"; for backing_file */
 	bool discard_ignore; /* keep clusters of discarded ranges: no unmap */
+	enum image_detect detect_zeroes; /* UNMAP: not with discard_ignore */
+	enum image_compress compress; /* write whole clusters compressed */
 	bool no_flush;	     /* cache=unsafe: image_flush() does nothing */
 	/* bytes; 0 means the default (docs/man/rawcow.1) */
 	uint64_t l2_cache_size, refcount_cache_size, cluster_cache_size;

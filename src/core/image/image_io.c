@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "core/data/detect.h"
 #include "core/data/read.h"
 #include "core/data/write.h"
 #include "core/data/zero.h"
@@ -31,7 +32,10 @@ static int apply(struct image *img, const struct change *c)
 	struct epoch_ticket t = gate_enter(img);
 	int r;
 
-	if (c->buf)
+	if (c->buf && img->detect_zeroes)
+		r = detect_write(&img->disk, c->buf, c->len, c->off,
+				 img->detect_zeroes == IMAGE_DETECT_UNMAP);
+	else if (c->buf)
 		r = write_range(&img->disk, c->buf, c->len, c->off);
 	else
 		r = zero_range(&img->disk, c->off, c->len, c->unmap);

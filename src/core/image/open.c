@@ -85,6 +85,27 @@ static uint64_t budget(uint64_t asked, uint64_t by_default)
 	return asked ? NUM_MIN(asked, CACHE_MAX) : by_default;
 }
 
+/* An image has one codec for all of its clusters. */
+static int choose_compress(struct image *img, const struct image_opts *opts,
+			   struct err *err)
+{
+	const struct codec *codec = codec_get(img->geom.compression);
+	bool zstd = img->geom.compression == QCOW2_COMPRESSION_ZSTD;
+
+	if (opts->compress == IMAGE_COMPRESS_OFF || img->state.readonly)
+		return 0;
+	if (!codec)
+		return err_set(err, -ENOTSUP,
+			       "compress: rawcow was built without zstd, the codec of this image");
+	if ((opts->compress == IMAGE_COMPRESS_ZLIB && zstd) ||
+	    (opts->compress == IMAGE_COMPRESS_ZSTD && !zstd))
+		return err_set(err, -EINVAL,
+			       "compress: this image's compression type is %s; use -o compress=%s, or an image created with -o compression_type=%s",
+			       codec->name, codec->name, zstd ? "zlib" : "zstd");
+	img->disk.compress = true;
+	return 0;
+}
+
 /* The tables, and what requests need around them. */
 static int set_up(struct image *img, const struct parsed *p,
 		  const struct image_opts *opts, struct err *err)
@@ -113,7 +134,8 @@ static int set_up(struct image *img, const struct parsed *p,
 	img->meta.alloc.punch = !opts->discard_ignore;
 	img->discard_ignore = opts->discard_ignore;
 	img->no_flush = opts->no_flush;
-	return 0;
+	img->detect_zeroes = opts->detect_zeroes;
+	return choose_compress(img, opts, err);
 }
 
 static enum hostlock_role lock_role(const struct image *img,

@@ -25,7 +25,8 @@ struct image {
 	struct gate gate;
 	struct state state;
 	struct committer committer;
-	bool discard_ignore, no_flush; /* const after open */
+	enum image_detect detect_zeroes; /* const after open */
+	bool discard_ignore, no_flush;	 /* const after open */
 	atomic_int looks_preallocated; /* of image_host.c; 0: not known yet */
 };
 

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/seed.h"
+#include "core/format/qcow2.h"
 #include "core/meta/meta.h"
 
 static void list_fini(struct alloc_list *l)
@@ -110,8 +111,77 @@ int alloc_exact_locked(struct meta *m, uint64_t n, uint64_t *hidx)
 	return r < 0 ? r : take(m, *hidx, n);
 }
 
+/* The clusters [HIDX, HIDX + N) may become free: no more streams there. */
+static void bytes_forget_locked(struct meta *m, uint64_t hidx, uint64_t n)
+	LOCK_REQUIRES(&m->lock)
+{
+	uint64_t at = m->alloc.bytes_at >> m->geom->cluster_bits;
+
+	if (at >= hidx && at - hidx < n)
+		m->alloc.bytes_at = 0;
+}
+
+/* Room for LEN bytes, a stream's first ones, in the cluster where the last
+ * stream ended; the rest, if any, in the cluster behind it, newly taken. -EAGAIN:
+ * not there. *NEXT: a cluster that was found instead of the one behind. */
+static int bytes_continue(struct meta *m, uint64_t len, uint64_t *next)
+	LOCK_REQUIRES(&m->lock)
+{
+	const struct geom *g = m->geom;
+	uint64_t at = m->alloc.bytes_at;
+	uint64_t hidx = at >> g->cluster_bits;
+	uint64_t n;
+	int r;
+
+	*next = 0;
+	if (!at)
+		return -EAGAIN;
+	if (len > g->cluster_size - geom_in_cluster(g, at)) {
+		m->alloc.hint = hidx + 1;
+		r = find(m, 1, 1, next, &n);
+		if (r < 0)
+			return r;
+		if (*next != hidx + 1)
+			return -EAGAIN;
+		r = take(m, *next, 1);
+		if (r < 0)
+			return r;
+	}
+	r = refcount_add_locked(m, hidx, 1);
+	if (r == 0)
+		refcount_note_use_locked(m, hidx, 1);
+	else if (*next)
+		alloc_give_back_locked(m, *next, 1);
+	*next = 0;
+	return r == -ERANGE ? -EAGAIN : r;
+}
+
+int alloc_bytes_locked(struct meta *m, uint32_t len, uint64_t *hoff)
+{
+	const struct geom *g = m->geom;
+	uint64_t room = num_round_up(len, QCOW2_SECTOR);
+	uint64_t next, n;
+	int r = bytes_continue(m, room, &next);
+
+	if (r == -EAGAIN) {
+		r = next ? 0 : find(m, 1, 1, &next, &n);
+		if (r == 0)
+			r = take(m, next, 1);
+		if (r == 0)
+			m->alloc.bytes_at = next << g->cluster_bits;
+	}
+	if (r < 0)
+		return r;
+	*hoff = m->alloc.bytes_at;
+	m->alloc.bytes_at += room;
+	if (!geom_in_cluster(g, m->alloc.bytes_at))
+		m->alloc.bytes_at = 0;
+	return 0;
+}
+
 void alloc_give_back_locked(struct meta *m, uint64_t hidx, uint64_t n)
 {
+	bytes_forget_locked(m, hidx, n);
 	if (refcount_sub_locked(m, hidx, n) < 0)
 		log_limited(LOG_LEVEL_WARN,
 			    "%s: %llu clusters leak after a failed write",
@@ -170,6 +240,8 @@ static void punch_range(struct meta *m, struct alloc_range r)
 
 		lock_take(&m->lock);
 		k = same_fate(m, r.hidx, r.n, &last);
+		if (last)
+			bytes_forget_locked(m, r.hidx, k);
 		lock_drop(&m->lock);
 		if (last && hostfile_punch(m->file,
 					   r.hidx << m->geom->cluster_bits,
@@ -184,8 +256,10 @@ static void punch_range(struct meta *m, struct alloc_range r)
 static void free_range_locked(struct meta *m, struct alloc_range r)
 	LOCK_REQUIRES(&m->lock)
 {
-	int e = refcount_sub_locked(m, r.hidx, r.n);
+	int e;
 
+	bytes_forget_locked(m, r.hidx, r.n);
+	e = refcount_sub_locked(m, r.hidx, r.n);
 	m->alloc.hint = NUM_MIN(m->alloc.hint, r.hidx);
 	if (e < 0)
 		log_limited(LOG_LEVEL_WARN,

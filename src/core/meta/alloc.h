@@ -41,6 +41,8 @@ struct alloc {
 	struct alloc_list cut;	 /* the running commit's: dropped before its
 				    cut; owned by that commit */
 	struct alloc_list ripe;	 /* meta.lock: removal on disk, may mature */
+	uint64_t bytes_at;	 /* meta.lock: where the next stream of
+				    alloc_bytes may start; 0: none */
 	bool punch;		 /* const after open: give room back */
 	atomic_bool no_punch;	 /* the host cannot */
 };
@@ -60,7 +62,18 @@ int alloc_run_locked(struct meta *m, uint64_t want, uint64_t *hidx,
 int alloc_exact_locked(struct meta *m, uint64_t n, uint64_t *hidx)
 	LOCK_REQUIRES(metalock(m));
 
-/* Clusters of alloc_run() that no entry refers to: free at once. */
+/*
+ * Take LEN bytes (1 .. cluster size) for a compressed stream. It starts at a
+ * sector of its own, so that no acknowledged sector is ever written again, and
+ * may share its first host cluster with earlier streams and run on into the
+ * next cluster. Each cluster it touches is counted once more. Errors as
+ * alloc_run_locked().
+ */
+int alloc_bytes_locked(struct meta *m, uint32_t len, uint64_t *hoff)
+	LOCK_REQUIRES(metalock(m));
+
+/* Clusters of alloc_run() or alloc_bytes() that no entry refers to: one
+ * reference less at once. */
 void alloc_give_back_locked(struct meta *m, uint64_t hidx, uint64_t n)
 	LOCK_REQUIRES(metalock(m));
 

@@ -296,6 +296,8 @@ static uint64_t new_entry(const struct meta *m, const struct l2entry *e,
 		break;
 	case L2MAP_UNMAP:
 		return 0;
+	case L2MAP_COMPRESSED:
+		return hoff;
 	}
 	return l2entry_encode(&n);
 }
@@ -312,7 +314,8 @@ static void drop_old(struct meta *m, const struct l2entry *e, uint64_t new_raw)
 
 		alloc_free_later_locked(m, first, last - first + 1);
 	} else if (has_place(e->kind) &&
-		   (new_raw & QCOW2_OFFSET_MASK) != e->hoff) {
+		   ((new_raw & QCOW2_ENTRY_COMPRESSED) ||
+		    (new_raw & QCOW2_OFFSET_MASK) != e->hoff)) {
 		alloc_free_later_locked(m, first, 1);
 	}
 }

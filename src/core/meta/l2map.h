@@ -47,13 +47,15 @@ enum l2map_change {
 	L2MAP_ZERO_KEEP,  /* zero flag; keep a cluster that is ours alone */
 	L2MAP_ZERO_UNMAP, /* zero flag, no cluster */
 	L2MAP_UNMAP,	  /* no entry at all */
+	L2MAP_COMPRESSED, /* one cluster; HOFF is the entry as encoded by
+			     l2entry_encode_compressed() */
 };
 
 /*
  * Change the entries of N clusters from GOFF (cluster-aligned, within
  * l2map_reach()). What the old entries referred to and the new ones do not is
  * freed later. All or nothing; prepares the table itself. HOFF is for
- * L2MAP_DATA. -EUCLEAN, -EIO, -ENOSPC, -ENOMEM.
+ * L2MAP_DATA and L2MAP_COMPRESSED. -EUCLEAN, -EIO, -ENOSPC, -ENOMEM.
  */
 int l2map_change_locked(struct meta *m, uint64_t goff, uint64_t n,
 			enum l2map_change what, uint64_t hoff)
