@@ -26,6 +26,11 @@ enum seed_bug {
 	SEED_INSTALL_BEFORE_DATA,  /* R1: the entry is set before the data write */
 	SEED_PIN_DROPPED,	   /* R3: matured frees do not wait for readers */
 	SEED_INSTALL_STREAM_FIRST, /* R1: a stream's entry before the stream */
+	SEED_ROOTS_EARLY,	   /* R1 R7: snapshot roots before their targets */
+	SEED_SNAPSHOT_UNCOUNTED,   /* R2: a snapshot's clusters are not counted */
+	SEED_COPIED_KEPT,	   /* R6: COPIED stays on what a snapshot shares */
+	SEED_DROP_EARLY,	   /* R4: a snapshot is freed before it is gone */
+	SEED_L1_IN_PLACE,	   /* R7: a live L1 table is overwritten */
 	SEED_AUTOCLEAR_LATE,	   /* unknown autoclear bits cleared after data */
 	SEED_MAX
 };

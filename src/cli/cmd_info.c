@@ -8,12 +8,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/mem.h"
 #include "base/size.h"
 #include "cli/args.h"
 #include "cli/json.h"
+#include "cli/snaptext.h"
 #include "core/format/qcow2.h"
 #include "core/image/info.h"
 
@@ -101,28 +101,6 @@ static struct json_object *specific(const struct info *i)
 	return o;
 }
 
-static struct json_object *snapshot_list(const struct info *info)
-{
-	struct json_object *a = json_object_new_array();
-
-	for (uint32_t i = 0; i < info->header.nb_snapshots; i++) {
-		const struct snapshot *s = &info->snapshots[i];
-		struct json_object *o = json_object_new_object();
-
-		if (s->icount != UINT64_MAX)
-			json_put_int(o, "icount", s->icount);
-		json_put_int(o, "vm-clock-nsec", s->vm_clock_nsec % 1000000000);
-		json_put_text(o, "name", s->name);
-		json_put_int(o, "date-sec", s->date_sec);
-		json_put_int(o, "date-nsec", s->date_nsec);
-		json_put_int(o, "vm-clock-sec", s->vm_clock_nsec / 1000000000);
-		json_put_text(o, "id", s->id);
-		json_put_int(o, "vm-state-size", s->vm_state_size);
-		json_object_array_add(a, o);
-	}
-	return a;
-}
-
 static void put_backing(struct json_object *o, const struct layer *l)
 {
 	autofree char *full = cmd_beside(l->path, l->info.backing_name);
@@ -142,7 +120,7 @@ static struct json_object *layer_json(const struct layer *l)
 
 	if (!l->raw && h->nb_snapshots)
 		json_object_object_add(o, "snapshots",
-				       snapshot_list(&l->info));
+				       snaptext_json(&l->info));
 	json_put_int(o, "virtual-size", l->raw ? l->st.size :
 						 l->info.geom.size);
 	json_put_text(o, "filename", l->path);
@@ -173,27 +151,6 @@ static void print_name(const char *label, const char *name)
 	if (buf)
 		printf("%s: %s\n", label,
 		       err_escape(buf, size, name, strlen(name)));
-}
-
-static void print_snapshot(const struct snapshot *s)
-{
-	uint64_t ms = s->vm_clock_nsec / 1000000;
-	time_t when = (time_t)s->date_sec;
-	char date[32] = "", clock[48], icount[24] = "", size[SIZE_TEXT_MAX];
-	char id[64], name[256];
-	struct tm tm;
-
-	if (localtime_r(&when, &tm))
-		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
-	snprintf(clock, sizeof(clock),
-		 "%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64,
-		 ms / 3600000, ms / 60000 % 60, ms / 1000 % 60, ms % 1000);
-	if (s->icount != UINT64_MAX)
-		snprintf(icount, sizeof(icount), "%" PRIu64, s->icount);
-	printf("%-9s %-16s %8s%20s%13s%11s\n",
-	       err_escape(id, sizeof(id), s->id, strlen(s->id)),
-	       err_escape(name, sizeof(name), s->name, strlen(s->name)),
-	       size_format(size, s->vm_state_size), date, clock, icount);
 }
 
 static void print_bitmaps(const struct info *info)
@@ -268,13 +225,7 @@ static void print_qcow2(const struct layer *l)
 		puts("cleanly shut down: no");
 	if (l->info.backing_name)
 		print_backing(l);
-	if (h->nb_snapshots) {
-		puts("Snapshot list:");
-		printf("%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE",
-		       "DATE", "VM CLOCK", "ICOUNT");
-	}
-	for (uint32_t i = 0; i < h->nb_snapshots; i++)
-		print_snapshot(&l->info.snapshots[i]);
+	snaptext_print(&l->info);
 	print_specific(&l->info);
 }
 

@@ -22,6 +22,8 @@ static const struct command {
 	{ "check", cmd_check, "check [--json] IMAGE",
 	  "look for errors and leaks in IMAGE" },
 	{ "map", cmd_map, "map [--json] IMAGE", "say what lies where in IMAGE" },
+	{ "snapshot", cmd_snapshot, "snapshot [-l|-c|-a|-d NAME] IMAGE",
+	  "list, make, apply, delete internal snapshots" },
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

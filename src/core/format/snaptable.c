@@ -121,9 +121,49 @@ int snaptable_decode(struct snapshot *s, const void *buf, size_t len,
 	if (!r)
 		r = copy_strings(s, p + strings, be16_get(d.id_len),
 				 be16_get(d.name_len));
-	if (!r)
-		*pos += (size_t)num_round_up(record, 8);
-	return r;
+	if (r)
+		return r;
+	s->record_len = (uint32_t)num_round_up(record, 8);
+	*pos += s->record_len;
+	return 0;
+}
+
+size_t snaptable_size(const struct snapshot *s)
+{
+	return (size_t)num_round_up(sizeof(struct disk_snapshot) +
+					    sizeof(struct disk_extra) +
+					    strlen(s->id) + strlen(s->name),
+				    8);
+}
+
+void snaptable_encode(const struct snapshot *s, void *out)
+{
+	size_t id_len = strlen(s->id);
+	size_t name_len = strlen(s->name);
+	struct disk_snapshot d = {
+		.l1_offset = be64_make(s->l1_offset),
+		.l1_entries = be32_make(s->l1_entries),
+		.id_len = be16_make((uint16_t)id_len),
+		.name_len = be16_make((uint16_t)name_len),
+		.date_sec = be32_make(s->date_sec),
+		.date_nsec = be32_make(s->date_nsec),
+		.vm_clock_nsec = be64_make(s->vm_clock_nsec),
+		.vm_state_size = be32_make((uint32_t)NUM_MIN(
+			s->vm_state_size, (uint64_t)UINT32_MAX)),
+		.extra_len = be32_make(sizeof(struct disk_extra)),
+	};
+	struct disk_extra x = {
+		.vm_state_size = be64_make(s->vm_state_size),
+		.disk_size = be64_make(s->disk_size),
+		.icount = be64_make(s->icount),
+	};
+	uint8_t *p = out;
+
+	memset(p, 0, snaptable_size(s));
+	memcpy(p, &d, sizeof(d));
+	memcpy(p + sizeof(d), &x, sizeof(x));
+	memcpy(p + sizeof(d) + sizeof(x), s->id, id_len);
+	memcpy(p + sizeof(d) + sizeof(x) + id_len, s->name, name_len);
 }
 
 void snaptable_fini(struct snapshot *s)

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 
 #include "base/num.h"
+#include "core/format/qcow2.h"
 #include "core/image/open.h"
 
 int image_open_file(struct image **out, struct hostfile *file,
@@ -57,7 +58,14 @@ void image_abandon(struct image *img)
 
 uint64_t image_size(const struct image *img)
 {
-	return img->geom.size;
+	/* the one field that is looked at outside the gate, too */
+	return __atomic_load_n(&img->geom.size, __ATOMIC_RELAXED);
+}
+
+void image_set_size(struct image *img, uint64_t size)
+{
+	__atomic_store_n(&img->geom.size, num_round_down(size, QCOW2_SECTOR),
+			 __ATOMIC_RELAXED);
 }
 
 uint64_t image_cluster_size(const struct image *img)
@@ -82,7 +90,7 @@ uint64_t image_blocks(struct image *img)
 
 	if (hostfile_stat(img->file, &st) == 0)
 		n += st.blocks;
-	return NUM_MIN(n, num_div_ceil(img->geom.size, 512));
+	return NUM_MIN(n, num_div_ceil(image_size(img), 512));
 }
 
 int64_t image_mtime_ns(struct image *img)

@@ -34,6 +34,8 @@ enum image_backing { IMAGE_BACKING_DIR, IMAGE_BACKING_NONE, IMAGE_BACKING_ANY };
 
 struct image_opts {
 	bool readonly;
+	bool no_backing;  /* for work on tables alone: do not open what is
+			     behind; what it holds must not be read */
 	bool force_share; /* with readonly: share the image with a writer */
 	bool no_lock;	  /* take no byte locks at all */
 	enum image_backing backing; /* which backing files may be opened */

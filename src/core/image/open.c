@@ -203,7 +203,7 @@ int open_image(struct image **out, struct hostfile *file,
 		r = downgrade(img, opts, err);
 	if (r == 0)
 		r = set_up(img, &p, opts, err);
-	if (r == 0)
+	if (r == 0 && !opts->no_backing)
 		r = chain_open_backing(img, &p.ext, p.cluster, opts, chain,
 				       err);
 	free(p.cluster);

@@ -38,5 +38,8 @@ int open_image(struct image **out, struct hostfile *file,
 	       const struct image_opts *opts, struct chain *chain,
 	       struct err *err);
 
+/* The disk has SIZE bytes from now on. Who calls has the image alone. */
+void image_set_size(struct image *img, uint64_t size);
+
 /* Free everything, write nothing. */
 void open_discard(struct image *img);

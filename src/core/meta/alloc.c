@@ -268,6 +268,17 @@ static void free_range_locked(struct meta *m, struct alloc_range r)
 			    (unsigned long long)(r.hidx << m->geom->cluster_bits));
 }
 
+void alloc_free_stable(struct meta *m, uint64_t hidx, uint64_t n)
+{
+	struct alloc_range r = { hidx, n };
+
+	if (m->alloc.punch && !atomic_load(&m->alloc.no_punch))
+		punch_range(m, r);
+	lock_take(&m->lock);
+	free_range_locked(m, r);
+	lock_drop(&m->lock);
+}
+
 void alloc_mature(struct meta *m)
 {
 	struct alloc_list l;
@@ -283,11 +294,7 @@ void alloc_mature(struct meta *m)
 	if (atomic_load(&m->failed))
 		goto out; /* [R8] */
 	for (size_t i = 0; i < l.n; i++) {
-		if (m->alloc.punch && !atomic_load(&m->alloc.no_punch))
-			punch_range(m, l.r[i]);
-		lock_take(&m->lock);
-		free_range_locked(m, l.r[i]);
-		lock_drop(&m->lock);
+		alloc_free_stable(m, l.r[i].hidx, l.r[i].n);
 	}
 out:
 	list_fini(&l);

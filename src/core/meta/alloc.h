@@ -86,6 +86,15 @@ int alloc_free_reserve_locked(struct meta *m, size_t n)
 void alloc_free_later_locked(struct meta *m, uint64_t hidx, uint64_t n)
 	LOCK_REQUIRES(metalock(m));
 
+/*
+ * One reference to each of N clusters is gone from the disk, stably, and no
+ * request is left that may have followed it: punch what nothing else refers
+ * to, and count down at once. What cannot be counted down leaks, with a line in
+ * the log. Takes meta.lock itself.
+ */
+void alloc_free_stable(struct meta *m, uint64_t hidx, uint64_t n)
+	LOCK_EXCLUDES(metalock(m));
+
 /* Finish ripe frees: wait for requests that may hold them, punch, decrement.
  * Takes meta.lock itself; never inside an epoch. */
 void alloc_mature(struct meta *m) LOCK_EXCLUDES(metalock(m));

@@ -64,6 +64,27 @@ void l1table_set(struct l1table *t, uint64_t i, uint64_t raw)
 	t->dirty_list[t->dirty_n++] = sec;
 }
 
+int l1table_clear_copied(struct l1table *t, struct hostfile *file)
+{
+	autofree uint8_t *raw = mem_array(t->n, 8);
+	bool any = false;
+
+	if (!raw)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < t->n; i++) {
+		uint64_t e = l1table_get(t, i);
+
+		any |= (e & QCOW2_ENTRY_COPIED) != 0;
+		be64_store(raw + (size_t)i * 8, e & ~QCOW2_ENTRY_COPIED);
+	}
+	if (!any)
+		return 0;
+	for (uint32_t i = 0; i < t->n; i++)
+		atomic_store(&t->e[i],
+			     l1table_get(t, i) & ~QCOW2_ENTRY_COPIED);
+	return hostfile_pwrite_full(file, raw, (size_t)t->n * 8, t->hoff);
+}
+
 void l1table_take_cut(struct l1table *t, struct l1table_cut *cut)
 {
 	for (uint32_t i = 0; i < t->dirty_n; i++) {

@@ -17,8 +17,8 @@
 
 struct l1table {
 	_Atomic uint64_t *e; /* N entries, padded with 0 to a whole sector */
-	uint32_t n;	     /* const after open */
-	uint64_t hoff;	     /* const after open */
+	uint32_t n;	     /* const while requests run */
+	uint64_t hoff;	     /* const while requests run */
 	bool *dirty;	     /* meta.lock: one for each sector */
 	uint32_t *dirty_list; /* meta.lock: dirty sectors, dirty_n of them */
 	size_t list_cap;     /* meta.lock: sectors that fit there */
@@ -51,6 +51,11 @@ int l1table_reserve(struct l1table *t, uint64_t i);
 
 /* Change entry I, after l1table_reserve(). Cannot fail. meta.lock is held. */
 void l1table_set(struct l1table *t, uint64_t i, uint64_t raw);
+
+/* Clear COPIED in all entries, in memory and, at once, in FILE: that is right
+ * at any time [R6]. Nobody else uses the table, nothing of it is dirty. -EIO,
+ * -ENOMEM. */
+int l1table_clear_copied(struct l1table *t, struct hostfile *file);
 
 /* Move copies of the dirty sectors into CUT. Allocates nothing. meta.lock is
  * held. */

@@ -1,0 +1,63 @@
+#include "cli/snaptext.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "base/size.h"
+
+struct json_object *snaptext_json(const struct info *info)
+{
+	struct json_object *a = json_object_new_array();
+
+	for (uint32_t i = 0; i < info->header.nb_snapshots; i++) {
+		const struct snapshot *s = &info->snapshots[i];
+		struct json_object *o = json_object_new_object();
+
+		if (s->icount != UINT64_MAX)
+			json_put_int(o, "icount", s->icount);
+		json_put_int(o, "vm-clock-nsec", s->vm_clock_nsec % 1000000000);
+		json_put_text(o, "name", s->name);
+		json_put_int(o, "date-sec", s->date_sec);
+		json_put_int(o, "date-nsec", s->date_nsec);
+		json_put_int(o, "vm-clock-sec", s->vm_clock_nsec / 1000000000);
+		json_put_text(o, "id", s->id);
+		json_put_int(o, "vm-state-size", s->vm_state_size);
+		json_object_array_add(a, o);
+	}
+	return a;
+}
+
+static void print_snapshot(const struct snapshot *s)
+{
+	uint64_t ms = s->vm_clock_nsec / 1000000;
+	time_t when = (time_t)s->date_sec;
+	char date[32] = "", clock[48], icount[24] = "", size[SIZE_TEXT_MAX];
+	char id[64], name[256];
+	struct tm tm;
+
+	if (localtime_r(&when, &tm))
+		strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
+	snprintf(clock, sizeof(clock),
+		 "%02" PRIu64 ":%02" PRIu64 ":%02" PRIu64 ".%03" PRIu64,
+		 ms / 3600000, ms / 60000 % 60, ms / 1000 % 60, ms % 1000);
+	if (s->icount != UINT64_MAX)
+		snprintf(icount, sizeof(icount), "%" PRIu64, s->icount);
+	printf("%-9s %-16s %8s%20s%13s%11s\n",
+	       err_escape(id, sizeof(id), s->id, strlen(s->id)),
+	       err_escape(name, sizeof(name), s->name, strlen(s->name)),
+	       size_format(size, s->vm_state_size), date, clock, icount);
+}
+
+void snaptext_print(const struct info *info)
+{
+	if (!info->header.nb_snapshots)
+		return;
+	puts("Snapshot list:");
+	printf("%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE",
+	       "VM CLOCK", "ICOUNT");
+	for (uint32_t i = 0; i < info->header.nb_snapshots; i++)
+		print_snapshot(&info->snapshots[i]);
+}
