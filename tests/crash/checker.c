@@ -321,6 +321,18 @@ static int walk_tree(struct checker *c, const uint8_t *img, uint64_t l1_off,
 	return 0;
 }
 
+/* The id of a snapshot's record of LEN bytes, as a number. */
+static uint32_t record_id(const uint8_t *p, uint64_t len, uint64_t room)
+{
+	uint64_t at = 40ULL + rd32(p + 36);
+	uint32_t id = 0;
+
+	for (unsigned i = 0; i < (unsigned)(p[12] << 8 | p[13]); i++)
+		if (len <= room && p[at + i] >= '0' && p[at + i] <= '9')
+			id = id * 10 + p[at + i] - '0';
+	return id;
+}
+
 static int walk_snapshots(struct checker *c, const uint8_t *img, uint64_t file)
 {
 	uint64_t pos = c->h.snap_off, start = pos;
@@ -342,6 +354,7 @@ static int walk_snapshots(struct checker *c, const uint8_t *img, uint64_t file)
 		if (walk_tree(c, img, rd64(p), rd32(p + 8), (uint16_t)(i + 2),
 			      file))
 			return -1;
+		c->tree_id[i + 1] = record_id(p, len, file - pos);
 		c->trees++;
 		pos += (len + 7) & ~7ULL;
 	}

@@ -24,7 +24,8 @@ struct var {
 /* A guest cluster as some state of this epoch maps it. */
 struct pair {
 	uint64_t gidx, raw;
-	uint32_t tree, sectors; /* sectors inside the file */
+	uint32_t tree; /* 0: the active one, else the id of a snapshot */
+	uint32_t sectors; /* inside the file */
 };
 
 struct engine {
@@ -228,7 +229,8 @@ static void judge(struct engine *g, const struct pair *p, uint64_t sec,
 		  uint64_t host_sec, const uint8_t *data)
 {
 	enum oracle_verdict v =
-		p->tree ? oracle_check_snapshot(g->e->oracle, sec, data) :
+		p->tree ? oracle_check_snapshot(g->e->oracle, p->tree, sec,
+						data) :
 			  oracle_check(g->e->oracle, sec, data);
 
 	if (v == ORACLE_OK)
@@ -352,7 +354,7 @@ static void collect_pairs(struct engine *g, uint64_t len)
 	for (unsigned t = 0; t < g->chk.trees; t++) {
 		for (uint64_t i = 0; i < g->chk.map_n; i++) {
 			struct pair p = { .gidx = i, .raw = g->chk.map[t][i],
-					  .tree = t };
+					  .tree = g->chk.tree_id[t] };
 			uint64_t off = p.raw & 0x00fffffffffffe00ULL, room;
 
 			p.sectors = (uint32_t)(cs / SECTOR);
@@ -361,7 +363,7 @@ static void collect_pairs(struct engine *g, uint64_t len)
 				p.sectors = (uint32_t)(room / SECTOR);
 			}
 			if (!enumerate_set_add(&g->pair_set,
-					       mix(mix(p.raw) + i * 4 + t) +
+					       mix(mix(p.raw) + i * 64 + p.tree) +
 						       p.sectors))
 				continue;
 			if (g->npair == g->pair_cap) {
@@ -427,6 +429,24 @@ static void sample_state(struct engine *g, uint64_t len)
 	free(buf);
 }
 
+/* A snapshot that was acknowledged is in every state. */
+static void missing_snapshot(struct engine *g)
+{
+	const struct oracle *o = g->e->oracle;
+
+	for (unsigned i = 0; i < ORACLE_SNAPSHOTS && !o->views; i++) {
+		unsigned t = 1;
+
+		if (!o->snap[i].must)
+			continue;
+		while (t < g->chk.trees && g->chk.tree_id[t] != o->snap[i].id)
+			t++;
+		if (t == g->chk.trees)
+			bad(g, ENUMERATE_LOST, 0, NULL, "snapshot %u is gone",
+			    o->snap[i].id);
+	}
+}
+
 static void try_state(struct engine *g)
 {
 	struct enumerate *e = g->e;
@@ -445,6 +465,7 @@ static void try_state(struct engine *g)
 	}
 	if (g->chk.leaks > e->leaks + e->stats->leaks_max)
 		e->stats->leaks_max = g->chk.leaks - e->leaks;
+	missing_snapshot(g);
 	collect_pairs(g, len);
 	if (fresh)
 		sample_state(g, len);

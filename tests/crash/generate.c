@@ -97,6 +97,9 @@ static const struct {
 	{ WORKLOAD_DISCARD, 8, 0, 32 },
 	{ WORKLOAD_ZERO, 0, 0, 8 },
 	{ WORKLOAD_ZERO, 1, 1, 4 },
+	{ WORKLOAD_SNAP_CREATE, 0, 0, 0 },
+	{ WORKLOAD_SNAP_APPLY, 0, 0, 0 },
+	{ WORKLOAD_SNAP_DELETE, 0, 0, 0 },
 	{ WORKLOAD_WRITE_FLUSH_1, 5, 0, 1 },
 	{ WORKLOAD_WRITE_FLUSH_2, 0, 0, 1 },
 	{ WORKLOAD_WRITE, 100, 0, 80 }, /* ten clusters, a new L2 table */
@@ -167,8 +170,10 @@ static enum workload_type random_type(uint64_t *s)
 		return WORKLOAD_FLUSH;
 	if (r < 88)
 		return WORKLOAD_COMMIT_ALL;
-	if (r < 91)
+	if (r < 90)
 		return WORKLOAD_REOPEN;
+	if (r < 93)
+		return WORKLOAD_SNAP_CREATE + r % 3;
 	return r < 96 ? WORKLOAD_WRITE_FLUSH_1 : WORKLOAD_WRITE_FLUSH_2;
 }
 
@@ -202,6 +207,7 @@ void workload_print(const struct workload *w)
 {
 	static const char *const names[] = {
 		"write", "zero", "discard", "flush", "commit", "reopen",
+		"snapshot", "apply", "delete",
 		"write+flush1", "write+flush2",
 	};
 

@@ -37,6 +37,8 @@ void oracle_fini(struct oracle *o)
 	for (uint64_t i = 0; o->s && i < o->sectors; i++)
 		free(o->s[i].gen);
 	free(o->s);
+	for (unsigned i = 0; i < ORACLE_SNAPSHOTS; i++)
+		oracle_snapshot_drop(&o->snap[i]);
 	memset(o, 0, sizeof(*o));
 }
 
@@ -183,14 +185,84 @@ enum oracle_verdict oracle_check(const struct oracle *o, uint64_t sec,
 	return gen == ORACLE_ZERO ? ORACLE_LOST : ORACLE_FOREIGN;
 }
 
-enum oracle_verdict oracle_check_snapshot(const struct oracle *o, uint64_t sec,
-					  const uint8_t *data)
+/* Of the snapshots, the one with ID. */
+static const struct oracle_snapshot *by_id(const struct oracle *o, uint32_t id)
 {
+	for (unsigned i = 0; i < ORACLE_SNAPSHOTS; i++)
+		if (id && o->snap[i].id == id)
+			return &o->snap[i];
+	return NULL;
+}
+
+enum oracle_verdict oracle_check_snapshot(const struct oracle *o, uint32_t id,
+					  uint64_t sec, const uint8_t *data)
+{
+	const struct oracle_snapshot *s = by_id(o, id);
 	uint32_t gen;
 
 	if (sec >= o->sectors || o->views)
 		return ORACLE_OK;
-	if (!identify(o, sec, data, &gen))
+	if (!s || !identify(o, sec, data, &gen))
 		return ORACLE_FOREIGN;
-	return same(o, sec, o->s[sec].gen[0], gen) ? ORACLE_OK : ORACLE_LOST;
+	return same(o, sec, s->gen[sec], gen) ? ORACLE_OK : ORACLE_LOST;
+}
+
+static void add_snapshot(struct oracle *o, struct oracle_snapshot *s,
+			 uint32_t id)
+{
+	s->id = id;
+	s->gen = malloc((o->sectors + 1) * sizeof(*s->gen));
+	if (!s->gen)
+		abort();
+	for (uint64_t i = 0; i < o->sectors; i++)
+		s->gen[i] = o->s[i].gen[o->s[i].n - 1];
+}
+
+void oracle_preset(struct oracle *o)
+{
+	add_snapshot(o, &o->snap[0], 1);
+	o->snap[0].must = true;
+}
+
+uint32_t oracle_snapshot_begin(struct oracle *o)
+{
+	struct oracle_snapshot *free_one = NULL;
+	uint32_t max = 0;
+
+	for (unsigned i = 0; i < ORACLE_SNAPSHOTS; i++) {
+		if (o->snap[i].id > max)
+			max = o->snap[i].id;
+		if (!o->snap[i].id)
+			free_one = &o->snap[i];
+	}
+	if (!free_one)
+		return 0;
+	add_snapshot(o, free_one, max + 1);
+	return max + 1;
+}
+
+struct oracle_snapshot *oracle_snapshot_get(struct oracle *o, uint64_t which)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ORACLE_SNAPSHOTS; i++)
+		n += o->snap[i].id != 0;
+	if (!n)
+		return NULL;
+	which %= n;
+	for (unsigned i = 0;; i++)
+		if (o->snap[i].id && !which--)
+			return &o->snap[i];
+}
+
+void oracle_apply(struct oracle *o, const struct oracle_snapshot *s)
+{
+	for (uint64_t i = 0; i < o->sectors; i++)
+		oracle_begin(o, i, 1, s->gen[i]);
+}
+
+void oracle_snapshot_drop(struct oracle_snapshot *s)
+{
+	free(s->gen);
+	memset(s, 0, sizeof(*s));
 }

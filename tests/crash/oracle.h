@@ -28,11 +28,20 @@ struct oracle_sector {
 	uint32_t acked, pending, durable; /* indices of versions */
 };
 
+#define ORACLE_SNAPSHOTS 3 /* at most, of one image */
+
+struct oracle_snapshot {
+	uint32_t id;   /* 0: none */
+	bool must;     /* it was acknowledged: every state has it */
+	uint32_t *gen; /* of each sector */
+};
+
 struct oracle {
 	uint64_t run;
 	uint64_t sectors;
 	uint64_t backing_sectors; /* the backing file's length */
 	struct oracle_sector *s;
+	struct oracle_snapshot snap[ORACLE_SNAPSHOTS];
 	/*
 	 * Instead of tags: full guest images, each of whose sectors is allowed
 	 * (imported logs). NULL otherwise.
@@ -63,6 +72,17 @@ void oracle_flush_ack(struct oracle *o);
 enum oracle_verdict oracle_check(const struct oracle *o, uint64_t sec,
 				 const uint8_t *data);
 
-/* The same for a snapshot, whose sectors never change. */
-enum oracle_verdict oracle_check_snapshot(const struct oracle *o, uint64_t sec,
-					  const uint8_t *data);
+/* The same for the snapshot ID, whose sectors never change. */
+enum oracle_verdict oracle_check_snapshot(const struct oracle *o, uint32_t id,
+					  uint64_t sec, const uint8_t *data);
+
+/* The snapshot that an image has from the start; must be there. */
+void oracle_preset(struct oracle *o);
+/* A snapshot of what was written last begins; its id, 0 when there are too
+ * many. */
+uint32_t oracle_snapshot_begin(struct oracle *o);
+/* Snapshot WHICH, modulo the number there is; NULL when there is none. */
+struct oracle_snapshot *oracle_snapshot_get(struct oracle *o, uint64_t which);
+/* Make the active disk S from here on; begins and needs oracle_ack(). */
+void oracle_apply(struct oracle *o, const struct oracle_snapshot *s);
+void oracle_snapshot_drop(struct oracle_snapshot *s);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/admin/snapshot.h"
 #include "core/image/image.h"
 #include "hookfile.h"
 #include "lib/hostfault.h"
@@ -228,6 +229,70 @@ static int write_op(struct running *k, const struct workload_op *op,
 	return rc;
 }
 
+/* What the oracle O has to know when a snapshot operation begins; the id that
+ * it is about, 0: the operation does nothing. */
+static uint32_t snapshot_begins(struct oracle *o, const struct workload_op *op)
+{
+	struct oracle_snapshot *s;
+
+	if (op->type == WORKLOAD_SNAP_CREATE)
+		return oracle_snapshot_begin(o);
+	s = oracle_snapshot_get(o, op->sec);
+	if (!s)
+		return 0;
+	if (op->type == WORKLOAD_SNAP_APPLY)
+		oracle_apply(o, s);
+	else
+		s->must = false;
+	return s->id;
+}
+
+/* The operation has returned: it is durable. */
+static void snapshot_done(struct oracle *o, enum workload_type type,
+			  uint32_t id)
+{
+	for (unsigned i = 0; i < ORACLE_SNAPSHOTS; i++) {
+		if (o->snap[i].id != id)
+			continue;
+		if (type == WORKLOAD_SNAP_CREATE)
+			o->snap[i].must = true;
+		if (type == WORKLOAD_SNAP_DELETE)
+			oracle_snapshot_drop(&o->snap[i]);
+	}
+	oracle_ack(o, 0, o->sectors);
+	oracle_flush_begin(o);
+	oracle_flush_ack(o);
+}
+
+static int snapshot_op(struct running *k, unsigned i)
+{
+	const struct workload_op *op = &k->w->op[i];
+	struct err err = { "" };
+	char name[16];
+	uint32_t id;
+	int rc;
+
+	/* counts of one or two bits may be full */
+	if (workload_config(k->w->config)->refcount_order < 2)
+		return 0;
+	id = snapshot_begins(&k->model, op);
+	if (!id)
+		return 0;
+	snprintf(name, sizeof(name), "%u", id);
+	hostrecord_mark(k->rec, ENUMERATE_OP_BEGIN, i, id);
+	if (op->type == WORKLOAD_SNAP_CREATE)
+		rc = snapshot_create(k->img, "name", &err);
+	else if (op->type == WORKLOAD_SNAP_APPLY)
+		rc = snapshot_apply(k->img, name, &err);
+	else
+		rc = snapshot_delete(k->img, name, &err);
+	if (rc)
+		return say(k->r, "%s", err.text), rc;
+	hostrecord_mark(k->rec, ENUMERATE_OP_ACK, i, id);
+	snapshot_done(&k->model, op->type, id);
+	return 0;
+}
+
 static int do_op(struct running *k, unsigned i)
 {
 	const struct workload_op *op = &k->w->op[i];
@@ -241,6 +306,10 @@ static int do_op(struct running *k, unsigned i)
 	case WORKLOAD_REOPEN:
 		rc = close_image(k);
 		return rc ? rc : open_stack(k, k->mem, true);
+	case WORKLOAD_SNAP_CREATE:
+	case WORKLOAD_SNAP_APPLY:
+	case WORKLOAD_SNAP_DELETE:
+		return snapshot_op(k, i);
 	case WORKLOAD_WRITE:
 	case WORKLOAD_ZERO:
 	case WORKLOAD_DISCARD:
@@ -388,6 +457,15 @@ static uint64_t next(uint64_t *s)
 	return z ^ z >> 29;
 }
 
+/* The first of them, if there is one. */
+static int drop_snapshot(struct image *img)
+{
+	struct err err = { "" };
+	int rc = snapshot_delete(img, "1", &err);
+
+	return rc == -ENOENT ? 0 : rc;
+}
+
 static int work_on(struct running *k, uint64_t *s, uint32_t *gen)
 {
 	const struct imgmake *m = workload_config(k->w->config);
@@ -407,6 +485,8 @@ static int work_on(struct running *k, uint64_t *s, uint32_t *gen)
 			rc = image_zero(k->img, op.sec * 512, op.n * 512,
 					next(s) % 2);
 		}
+		if (!rc && next(s) % 16 == 0)
+			rc = drop_snapshot(k->img);
 		for (uint64_t j = 0; j < op.n; j++)
 			gen[op.sec + j] = g;
 		if (!rc && next(s) % 3 == 0)
@@ -473,6 +553,11 @@ static int sample(void *arg, const uint8_t *img, uint64_t len, char *text,
 
 /* --- enumeration ------------------------------------------------------------ */
 
+static bool is_snapshot(enum workload_type type)
+{
+	return type >= WORKLOAD_SNAP_CREATE && type <= WORKLOAD_SNAP_DELETE;
+}
+
 static void on_mark(void *arg, const struct hostrecord_entry *e)
 {
 	struct running *k = arg;
@@ -480,12 +565,20 @@ static void on_mark(void *arg, const struct hostrecord_entry *e)
 
 	switch (e->kind) {
 	case ENUMERATE_OP_BEGIN:
+		if (is_snapshot(op->type)) {
+			snapshot_begins(&k->oracle, op);
+			break;
+		}
 		oracle_begin(&k->oracle, op->sec, op->n,
 			     op->type == WORKLOAD_ZERO ||
 					     op->type == WORKLOAD_DISCARD ?
 				     ORACLE_ZERO : (uint32_t)e->a + 1);
 		break;
 	case ENUMERATE_OP_ACK:
+		if (is_snapshot(op->type)) {
+			snapshot_done(&k->oracle, op->type, (uint32_t)e->b);
+			break;
+		}
 		oracle_ack(&k->oracle, op->sec, op->n);
 		break;
 	case ENUMERATE_FLUSH_BEGIN:
@@ -575,6 +668,10 @@ static void begin_run(struct running *k, struct workload_run *r,
 		    m->backing_sectors, k->start->init);
 	oracle_init(&k->model, 1 + r->runs, k->start->sectors,
 		    m->backing_sectors, k->start->init);
+	if (m->snapshot) {
+		oracle_preset(&k->oracle);
+		oracle_preset(&k->model);
+	}
 	k->mem = hostmem_new();
 	k->rec = hostrecord_new();
 	k->fault = hostfault_new();

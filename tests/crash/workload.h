@@ -17,6 +17,10 @@ enum workload_type {
 	WORKLOAD_FLUSH,
 	WORKLOAD_COMMIT_ALL,
 	WORKLOAD_REOPEN,
+	/* snapshots; sec chooses which one is meant */
+	WORKLOAD_SNAP_CREATE,
+	WORKLOAD_SNAP_APPLY,
+	WORKLOAD_SNAP_DELETE,
 	/* a write during whose first (second) host write another thread
 	 * flushes */
 	WORKLOAD_WRITE_FLUSH_1,

@@ -60,3 +60,16 @@ start_strace "$daemon" sync.log
 [ "$(stop_strace)" -ge 20 ] || fail "cache=writethrough: $(wc -l <sync.log) syncs for 20 writes"
 umount_wait mnt
 check_clean img
+
+# A snapshot: everything new, then sector 0; what becomes free rides in the
+# commit at the end.
+rm -f img
+qemu-img create -q -f qcow2 img 64M
+qemu-io -f qcow2 -c 'write -P 3 0 10M' img >/dev/null
+for step in "-c a" "-c b" "-a a" "-d a" "-d b"; do
+	# shellcheck disable=SC2086
+	strace -f -e trace=fdatasync,fsync -o sync.log "$RAWCOW" snapshot $step img
+	n=$(grep -c 'sync(' sync.log)
+	[ "$n" -le 3 ] || fail "snapshot $step: $n syncs"
+done
+check_clean img

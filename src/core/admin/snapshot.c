@@ -264,6 +264,15 @@ static int put_record(struct work *w, const char *name)
 	return put_table(w, SIZE_MAX, &s);
 }
 
+/* Clusters that nobody else has any more may be written in place again. */
+static void own_again(struct work *w)
+{
+	if (tree_set_copied(w->m) < 0)
+		log_limited(LOG_LEVEL_WARN,
+			    "%s: some clusters will be copied once more than needed",
+			    w->m->file->name);
+}
+
 /* Count a second reference to all there is, and let nobody write in place what
  * two refer to: COPIED goes before the second reference comes [R6]. */
 static int share_tree(struct work *w)
@@ -278,8 +287,10 @@ static int share_tree(struct work *w)
 	if (r < 0 || SEED_BUG(SEED_COPIED_KEPT))
 		return r;
 	r = tree_clear_copied(w->m);
-	if (r < 0 && !atomic_load(&w->m->failed))
+	if (r < 0 && !atomic_load(&w->m->failed)) {
 		tree_drop(w->m, l1, w->m->l1.n); /* never were any */
+		own_again(w);
+	}
 	return r;
 }
 
@@ -354,15 +365,6 @@ static int read_l1(struct work *w, const struct snapshot *s, uint64_t **out)
 		l1[i] = be64_load(&l1[i]);
 	*out = mem_steal(&l1);
 	return r;
-}
-
-/* Clusters that nobody else has any more may be written in place again. */
-static void own_again(struct work *w)
-{
-	if (tree_set_copied(w->m) < 0)
-		log_limited(LOG_LEVEL_WARN,
-			    "%s: some clusters will be copied once more than needed",
-			    w->m->file->name);
 }
 
 static int delete(struct work *w, size_t i)
