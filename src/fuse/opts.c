@@ -52,6 +52,7 @@ const char opts_help[] =
 	"  -o commit_interval=SECONDS     5\n"
 	"  -o discard=unmap|ignore        unmap\n"
 	"  -o locking=on|off              on\n"
+	"  -o snapshot=NAME|ID            an internal snapshot, read-only\n"
 	"  -o detect_zeroes=off|on|unmap  off\n"
 	"  -o compress[=zlib|zstd]        write whole clusters compressed\n"
 	"  -o force_share                 with ro: beside a program that writes\n"
@@ -251,6 +252,10 @@ static int check_together(struct opts *o, struct err *err)
 		return err_set(err, -EINVAL, "-o detect_zeroes=unmap needs -o "
 			       "discard=unmap; detect_zeroes=on keeps the "
 			       "clusters");
+	if (o->snapshot && !o->img.readonly)
+		return err_set(err, -EINVAL, "-o snapshot and rw exclude each "
+			       "other: a snapshot can only be read");
+	o->img.snapshot = o->snapshot;
 	o->img.backing_file = o->backing_file;
 	o->img.no_flush = o->cache == OPTS_CACHE_UNSAFE;
 	return 0;
@@ -290,5 +295,6 @@ void opts_fini(struct opts *opts)
 	free(opts->mountpoint);
 	free(opts->pidfile);
 	free(opts->backing_file);
+	free(opts->snapshot);
 	free(opts->fuse_opts);
 }

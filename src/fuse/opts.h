@@ -36,8 +36,8 @@ struct opts {
 	int ready_fd;  /* -1: none */
 
 	enum opts_cache cache;
-	struct image_opts img; /* its strings are backing_file's */
-	char *backing_file;
+	struct image_opts img; /* its strings are those below */
+	char *backing_file, *snapshot;
 	unsigned commit_interval; /* seconds */
 	unsigned max_threads;
 	bool clone_fd;

@@ -254,6 +254,19 @@ static int set_backing_file(struct opts *o, const struct item *it,
 	return 0;
 }
 
+static int set_snapshot(struct opts *o, const struct item *it,
+			const char *value, struct err *err)
+{
+	if (!value || !*value)
+		return refuse(err, it, NULL, "a snapshot's name or id");
+	free(o->snapshot);
+	o->snapshot = strdup(value);
+	if (!o->snapshot)
+		return err_set(err, -ENOMEM, "out of memory");
+	o->img.readonly = true;
+	return 0;
+}
+
 static int pass_on(struct opts *o, const struct item *it, const char *value,
 		   struct err *err)
 {
@@ -333,6 +346,7 @@ static const struct item items[] = {
 	{ "cache", set_cache, 0, cache_words, 0, 0 },
 	{ "backing", set_backing, 0, backing_words, 0, 0 },
 	SIMPLE("backing_file", set_backing_file),
+	SIMPLE("snapshot", set_snapshot),
 	NUMBER("commit_interval", commit_interval, 1, COMMIT_MAX),
 	FLAG("l2_cache_size", set_size, img.l2_cache_size),
 	FLAG("refcount_cache_size", set_size, img.refcount_cache_size),
@@ -379,7 +393,7 @@ static const struct item items[] = {
 	SIMPLE("comment", swallow),
 
 	/* planned; refused so that nobody believes they work */
-	SIMPLE("snapshot", not_yet), SIMPLE("partition", not_yet),
+	SIMPLE("partition", not_yet),
 	SIMPLE("cow", not_yet), SIMPLE("growable", not_yet),
 	SIMPLE("data_file", not_yet),
 	SIMPLE("key_file", not_yet), SIMPLE("key_fd", not_yet),

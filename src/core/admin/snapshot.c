@@ -59,22 +59,6 @@ static void end(struct work *w)
 	gate_open(w->img);
 }
 
-static int find(const struct work *w, const char *name_or_id, size_t *i)
-{
-	char safe[128];
-
-	for (*i = 0; *i < w->list.n; ++*i)
-		if (!strcmp(w->list.snap[*i].name, name_or_id))
-			return 0;
-	for (*i = 0; *i < w->list.n; ++*i)
-		if (!strcmp(w->list.snap[*i].id, name_or_id))
-			return 0;
-	return err_set(w->err, -ENOENT,
-		       "no snapshot has the name or id '%s'; see rawcow snapshot -l",
-		       err_escape(safe, sizeof(safe), name_or_id,
-				  strlen(name_or_id)));
-}
-
 /* --- new tables -------------------------------------------------------------- */
 
 /* Take clusters for LEN bytes of BUF and write them, padded with zeroes. */
@@ -404,7 +388,7 @@ int snapshot_delete(struct image *img, const char *name_or_id,
 
 	if (r < 0)
 		return r;
-	r = find(&w, name_or_id, &i);
+	r = snaplist_find(&w.list, name_or_id, &i, err);
 	if (r < 0) {
 		end(&w);
 		return r;
@@ -490,7 +474,7 @@ int snapshot_apply(struct image *img, const char *name_or_id, struct err *err)
 
 	if (r < 0)
 		return r;
-	r = find(&w, name_or_id, &i);
+	r = snaplist_find(&w.list, name_or_id, &i, err);
 	if (r < 0) {
 		end(&w);
 		return r;

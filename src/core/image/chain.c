@@ -258,6 +258,7 @@ static int open_qcow2(struct chain_backing *b, struct hostfile *file,
 
 	below.readonly = true;
 	below.backing_file = NULL;
+	below.snapshot = NULL;
 	below.backing_format = NULL;
 	r = open_image(&b->image, file, &below, chain, err);
 	if (r < 0)

@@ -29,6 +29,9 @@ int image_open(struct image **out, const char *path,
 	if (opts->force_share && !opts->readonly)
 		return err_set(err, -EINVAL,
 			       "%s: force_share works only with ro", path);
+	if (opts->snapshot && !opts->readonly)
+		return err_set(err, -EINVAL,
+			       "%s: a snapshot can only be read: use ro", path);
 	if (!opts->readonly)
 		flags |= HOSTFILE_RDWR;
 	r = hostfile_open(&file, AT_FDCWD, path, flags, err);

@@ -34,6 +34,9 @@ enum image_backing { IMAGE_BACKING_DIR, IMAGE_BACKING_NONE, IMAGE_BACKING_ANY };
 
 struct image_opts {
 	bool readonly;
+	/* with readonly: show this internal snapshot, by name or else by id,
+	 * in the place of the disk; may be NULL */
+	const char *snapshot;
 	bool no_backing;  /* for work on tables alone: do not open what is
 			     behind; what it holds must not be read */
 	bool force_share; /* with readonly: share the image with a writer */

@@ -10,6 +10,7 @@
 #include "core/format/feature.h"
 #include "core/format/qcow2.h"
 #include "core/host/hostlock.h"
+#include "core/image/snaplist.h"
 
 #define L2_CACHE_DEFAULT (32ULL << 20)
 #define REFCOUNT_CACHE_DEFAULT (8ULL << 20)
@@ -53,6 +54,35 @@ static int check_snapshot_place(const struct header *h, uint64_t file_size,
 		       h->snapshots_offset);
 }
 
+/* Put the snapshot's roots and size in the place of the disk's. */
+static int show_snapshot(struct image *img, const char *name_or_id,
+			 uint64_t file_size, struct err *err)
+{
+	const struct snapshot *s;
+	struct snaplist list;
+	size_t i;
+	int r = snaplist_read(&list, img->file, &img->header, &img->geom,
+			      file_size, err);
+
+	if (r == 0)
+		r = snaplist_find(&list, name_or_id, &i, err);
+	if (r < 0)
+		goto out;
+	s = &list.snap[i];
+	if (s->l1_entries < geom_l1_entries(&img->geom, s->disk_size)) {
+		r = err_set(err, -EUCLEAN,
+			    "the snapshot's L1 table is too short for its disk; run 'rawcow check'");
+		goto out;
+	}
+	img->header.l1_offset = s->l1_offset;
+	img->header.l1_entries = s->l1_entries;
+	img->header.size = s->disk_size;
+	img->geom.size = num_round_down(s->disk_size, QCOW2_SECTOR);
+out:
+	snaplist_fini(&list);
+	return r;
+}
+
 struct parsed {
 	uint8_t *cluster; /* first cluster; owned */
 	size_t len;
@@ -60,7 +90,8 @@ struct parsed {
 	struct headerext_list ext; /* points into cluster */
 };
 
-static int parse(struct image *img, struct parsed *p, struct err *err)
+static int parse(struct image *img, struct parsed *p,
+		 const struct image_opts *opts, struct err *err)
 {
 	int r = read_first_cluster(img->file, &p->cluster, &p->len,
 				   &p->file_size, err);
@@ -75,9 +106,12 @@ static int parse(struct image *img, struct parsed *p, struct err *err)
 		r = feature_refusal(&img->header, &p->ext, err);
 	if (r == 0)
 		r = check_snapshot_place(&img->header, p->file_size, err);
-	if (r == 0)
-		header_geom(&img->header, &img->geom);
-	return r;
+	if (r < 0)
+		return r;
+	header_geom(&img->header, &img->geom);
+	return opts->snapshot ? show_snapshot(img, opts->snapshot, p->file_size,
+					      err)
+			      : 0;
 }
 
 static uint64_t budget(uint64_t asked, uint64_t by_default)
@@ -198,7 +232,7 @@ int open_image(struct image **out, struct hostfile *file,
 	if (r == 0)
 		r = lock_file(img, opts, err);
 	if (r == 0)
-		r = parse(img, &p, err);
+		r = parse(img, &p, opts, err);
 	if (r == 0)
 		r = downgrade(img, opts, err);
 	if (r == 0)

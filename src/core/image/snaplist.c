@@ -83,6 +83,23 @@ int snaplist_read(struct snaplist *list, struct hostfile *file,
 	return 0;
 }
 
+int snaplist_find(const struct snaplist *list, const char *name_or_id,
+		  size_t *i, struct err *err)
+{
+	char safe[128];
+
+	for (*i = 0; *i < list->n; ++*i)
+		if (!strcmp(list->snap[*i].name, name_or_id))
+			return 0;
+	for (*i = 0; *i < list->n; ++*i)
+		if (!strcmp(list->snap[*i].id, name_or_id))
+			return 0;
+	return err_set(err, -ENOENT,
+		       "no snapshot has the name or id '%s'; see rawcow snapshot -l",
+		       err_escape(safe, sizeof(safe), name_or_id,
+				  strlen(name_or_id)));
+}
+
 void snaplist_fini(struct snaplist *list)
 {
 	for (size_t i = 0; i < list->n; i++)

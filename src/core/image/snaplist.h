@@ -26,4 +26,9 @@ struct snaplist {
 int snaplist_read(struct snaplist *list, struct hostfile *file,
 		  const struct header *h, const struct geom *g,
 		  uint64_t file_size, struct err *err);
+/* The snapshot with this name, or else with this id, as qemu-img looks for it.
+ * *I is its index; -ENOENT with text. */
+int snaplist_find(const struct snaplist *list, const char *name_or_id,
+		  size_t *i, struct err *err);
+
 void snaplist_fini(struct snaplist *list);
