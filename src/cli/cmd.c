@@ -44,6 +44,21 @@ int cmd_open(struct hostfile **out, const char *path, enum hostlock_role role,
 	return 0;
 }
 
+int cmd_open_rw(struct hostfile **out, const char *path, struct err *err)
+{
+	int ret = hostfile_open(out, AT_FDCWD, path,
+				HOSTFILE_BLKDEV_OK | HOSTFILE_RDWR, err);
+
+	if (ret)
+		return ret;
+	ret = hostlock_take(*out, HOSTLOCK_IMAGE_RW, err);
+	if (ret) {
+		err_wrap(err, "%s", path);
+		hostfile_close(*out);
+	}
+	return ret;
+}
+
 char *cmd_beside(const char *path, const char *name)
 {
 	const char *slash = strrchr(path, '/');

@@ -33,6 +33,10 @@ int cmd_fail(const char *image, const struct err *err);
 int cmd_open(struct hostfile **out, const char *path, enum hostlock_role role,
 	     struct err *err);
 
+/* As cmd_open() to read and write, as the only one (HOSTLOCK_IMAGE_RW). A
+ * filesystem without locks is refused. */
+int cmd_open_rw(struct hostfile **out, const char *path, struct err *err);
+
 /* The folder of PATH and NAME in it; NAME itself when it is absolute. NULL: no
  * memory. The caller frees. */
 char *cmd_beside(const char *path, const char *name);

@@ -21,6 +21,7 @@ enum { STATUS_OK, STATUS_FAILED, STATUS_CORRUPT, STATUS_LEAKS,
 
 struct check_args {
 	const char *image;
+	enum check_repair repair;
 	bool json, shared, progress, quiet, help;
 };
 
@@ -40,7 +41,12 @@ static const char *const class_name[] = {
 static void usage(void)
 {
 	fputs("rawcow check [OPTION...] IMAGE\n"
-	      "Look for errors and leaked clusters; IMAGE is not changed.\n\n"
+	      "Look for errors and leaked clusters; IMAGE is changed only with "
+	      "-r.\n\n"
+	      "  -r, --repair=leaks    free leaked clusters\n"
+	      "  -r, --repair=all      and put refcounts and COPIED flags right, "
+	      "and clear\n"
+	      "                        the marks dirty and corrupt\n"
 	      "  --output=human|json   how to print (--json for short)\n"
 	      "  -U, --force-share     read IMAGE although another program "
 	      "writes it:\n"
@@ -84,7 +90,14 @@ static void put_count(struct json_object *o, const char *key, uint64_t v)
 		json_put_int(o, key, v);
 }
 
-static int print_json(struct listing *l, const struct check_result *r)
+/* What a repair has changed: the differences of two checks. */
+struct fixed {
+	uint64_t corruptions, leaks;
+	bool marks;
+};
+
+static int print_json(struct listing *l, const struct check_result *r,
+		      const struct fixed *f)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -93,6 +106,8 @@ static int print_json(struct listing *l, const struct check_result *r)
 	json_put_int(o, "check-errors", r->check_errors);
 	put_count(o, "corruptions", r->corruptions);
 	put_count(o, "leaks", r->leaks);
+	put_count(o, "corruptions-fixed", f->corruptions);
+	put_count(o, "leaks-fixed", f->leaks);
 	put_count(o, "allocated-clusters", r->allocated_clusters);
 	put_count(o, "fragmented-clusters", r->fragmented_clusters);
 	put_count(o, "compressed-clusters", r->compressed_clusters);
@@ -137,6 +152,8 @@ static void print_human(const struct listing *l, const struct check_result *r)
 	printf("Image end offset: %" PRIu64 "\n", r->image_end_offset);
 }
 
+static const char *const repairs[] = { "leaks", "all", NULL };
+
 static int parse(struct check_args *a, int argc, char **argv, struct err *err)
 {
 	enum { OPT_OUTPUT = ARGS_LONG, OPT_JSON };
@@ -179,9 +196,11 @@ static int parse(struct check_args *a, int argc, char **argv, struct err *err)
 				return ret;
 			break;
 		case 'r':
-			return err_set(err, -ENOTSUP, "check cannot repair yet;"
-				       " check without -r, and repair with "
-				       "qemu-img check -r");
+			ret = args_word("-r", optarg, repairs, err);
+			if (ret < 0)
+				return ret;
+			a->repair = ret ? CHECK_REPAIR_ALL : CHECK_REPAIR_LEAKS;
+			break;
 		case 'h':
 			a->help = true;
 			return 0;
@@ -192,6 +211,9 @@ static int parse(struct check_args *a, int argc, char **argv, struct err *err)
 	if (argc - optind != 1)
 		return err_set(err, -EINVAL, "check takes one image; see "
 			       "rawcow check -h");
+	if (a->repair && a->shared)
+		return err_set(err, -EINVAL, "-U and -r exclude each other: "
+			       "two writers would destroy the image");
 	a->image = argv[optind];
 	return 0;
 }
@@ -225,13 +247,82 @@ static int run(struct hostfile *file, const struct check_args *a)
 		cmd_fail(a->image, &err);
 		return ret == -ENOTSUP ? STATUS_UNSUPPORTED : STATUS_FAILED;
 	}
-	if (a->json && print_json(&l, &res) < 0)
+	if (a->json && print_json(&l, &res, &(struct fixed){ 0 }) < 0)
 		return STATUS_FAILED;
 	if (!a->json && !a->quiet)
 		print_human(&l, &res);
 	if (fflush(stdout))
 		return STATUS_FAILED;
 	return status_of(&res);
+}
+
+static uint64_t fewer(uint64_t before, uint64_t after)
+{
+	return before > after ? before - after : 0;
+}
+
+/* Check and repair, then check again what has become of it. */
+static int repair_and_check(struct hostfile *file, struct listing *l,
+			    struct check_result *res, struct fixed *fixed,
+			    struct err *err)
+{
+	struct check_opts first = { .repair = l->args->repair,
+				    .report = on_problem, .report_arg = l,
+				    .progress = progress_update,
+				    .progress_arg = &l->progress };
+	struct check_opts second = { .progress = progress_update,
+				     .progress_arg = &l->progress };
+	struct check_result before;
+	int ret = check_image(file, &first, &before, err);
+
+	if (ret == 0)
+		ret = check_image(file, &second, res, err);
+	if (ret < 0)
+		return ret;
+	fixed->corruptions = fewer(before.corruptions, res->corruptions);
+	fixed->leaks = fewer(before.leaks, res->leaks);
+	if (l->args->repair == CHECK_REPAIR_ALL && !res->corruptions &&
+	    !res->check_errors)
+		ret = check_clear_marks(file, &fixed->marks, err);
+	return ret;
+}
+
+static void print_fixed(const struct fixed *f)
+{
+	if (f->corruptions || f->leaks)
+		printf("The following inconsistencies were found and repaired:"
+		       "\n\n    %" PRIu64 " leaked clusters\n    %" PRIu64
+		       " corruptions\n\nDouble checked:\n", f->leaks,
+		       f->corruptions);
+	if (f->marks)
+		puts("The image is no longer marked dirty or corrupt.");
+}
+
+static int repair(struct hostfile *file, const struct check_args *a)
+{
+	struct listing l = { .args = a };
+	struct fixed fixed = { 0 };
+	struct check_result res;
+	struct err err = { "" };
+	int ret;
+
+	if (a->json)
+		l.problems = json_object_new_array();
+	progress_begin(&l.progress, a->progress && !a->quiet);
+	ret = repair_and_check(file, &l, &res, &fixed, &err);
+	progress_end(&l.progress);
+	if (ret) {
+		json_object_put(l.problems);
+		cmd_fail(a->image, &err);
+		return ret == -ENOTSUP ? STATUS_UNSUPPORTED : STATUS_FAILED;
+	}
+	if (a->json && print_json(&l, &res, &fixed) < 0)
+		return STATUS_FAILED;
+	if (!a->json && !a->quiet) {
+		print_fixed(&fixed);
+		print_human(&l, &res);
+	}
+	return fflush(stdout) ? STATUS_FAILED : status_of(&res);
 }
 
 int cmd_check(int argc, char **argv)
@@ -246,6 +337,13 @@ int cmd_check(int argc, char **argv)
 	if (a.help) {
 		usage();
 		return fflush(stdout) ? STATUS_FAILED : STATUS_OK;
+	}
+	if (a.repair) {
+		if (cmd_open_rw(&file, a.image, &err) < 0)
+			return cmd_fail(NULL, &err);
+		status = repair(file, &a);
+		hostfile_close(file);
+		return status;
 	}
 	if (cmd_open(&file, a.image, a.shared ? HOSTLOCK_IMAGE_SHARED :
 						HOSTLOCK_IMAGE_RO, &err) < 0)

@@ -19,9 +19,11 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/be.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "core/admin/checkwalk.h"
+#include "core/admin/repair.h"
 #include "core/format/feature.h"
 #include "core/format/qcow2.h"
 
@@ -86,7 +88,9 @@ static int walk(struct checkwalk *w)
 		ret = checktab_walk_l2s(w);
 	if (!ret)
 		checkref_compare(w);
-	if (ret == -ENOMEM)
+	if (!ret && w->opts->repair)
+		ret = repair_apply(w);
+	if (ret == -ENOMEM && !w->err->text[0])
 		err_set(w->err, ret, "the check of this image needs more memory"
 			" than there is, or than %llu MiB", BUDGET >> 20);
 	return ret;
@@ -113,4 +117,24 @@ int check_image(struct hostfile *file, const struct check_opts *opts,
 	checkmap_fini(&w.map);
 	free(w.head);
 	return ret;
+}
+
+int check_clear_marks(struct hostfile *file, bool *had, struct err *err)
+{
+	uint64_t marks = QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT;
+	uint8_t sector[QCOW2_SECTOR];
+	int ret = hostfile_pread_full(file, sector, sizeof(sector), 0);
+
+	*had = ret == 0 && be32_load(sector + 4) >= 3 &&
+	       (be64_load(sector + 72) & marks);
+	if (ret == 0 && !*had)
+		return 0;
+	be64_store(sector + 72, be64_load(sector + 72) & ~marks);
+	if (ret == 0)
+		ret = hostfile_sync(file);
+	if (ret == 0)
+		ret = hostfile_pwrite_full(file, sector, sizeof(sector), 0);
+	if (ret == 0)
+		ret = hostfile_sync(file);
+	return ret < 0 ? err_set_sys(err, ret, "cannot clear its marks") : 0;
 }

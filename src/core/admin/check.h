@@ -1,6 +1,7 @@
 /*
  * check: walk the whole image, give every host cluster its role, count its
- * references, and compare with the refcounts and COPIED flags. Reads only.
+ * references, and compare with the refcounts and COPIED flags. Reads only,
+ * unless a repair is asked for.
  */
 #pragma once
 
@@ -10,6 +11,12 @@
 #include "base/err.h"
 #include "core/admin/problem.h"
 #include "core/host/hostfile.h"
+
+enum check_repair {
+	CHECK_REPAIR_NONE,
+	CHECK_REPAIR_LEAKS, /* lower counts that are too high */
+	CHECK_REPAIR_ALL,   /* and raise those too low, and COPIED flags */
+};
 
 struct check_result {
 	uint64_t corruptions;  /* problems that endanger data */
@@ -22,6 +29,8 @@ struct check_result {
 };
 
 struct check_opts {
+	/* FILE is writable then. What remains wrong, a second check tells. */
+	enum check_repair repair;
 	/* called for each problem found, in walk order; may be NULL */
 	void (*report)(void *arg, const struct problem *p);
 	void *report_arg;
@@ -36,3 +45,10 @@ struct check_opts {
  */
 int check_image(struct hostfile *file, const struct check_opts *opts,
 		struct check_result *res, struct err *err);
+
+/*
+ * The image in FILE, writable, was found free of errors: take the marks "dirty"
+ * and "corrupt" off (version 3), with F before and after. *HAD says whether
+ * there were any. 0 or -errno with text.
+ */
+int check_clear_marks(struct hostfile *file, bool *had, struct err *err);

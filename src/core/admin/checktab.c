@@ -305,6 +305,17 @@ int checktab_walk_l2s(struct checkwalk *w)
 	return ret;
 }
 
+int checktab_each_active(struct checkwalk *w,
+			 int (*fn)(void *arg, uint64_t hoff), void *arg)
+{
+	int ret = 0;
+
+	for (const struct checktab_l2 *t = w->l2s; t && !ret; t = t->hh.next)
+		if (t->active)
+			ret = fn(arg, t->hoff);
+	return ret;
+}
+
 void checktab_fini(struct checkwalk *w)
 {
 	struct checktab_l2 *t = w->l2s;

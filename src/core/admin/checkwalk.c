@@ -19,6 +19,7 @@ void checkwalk_report(struct checkwalk *w, enum problem_code code,
 	switch (p.cls) {
 	case PROBLEM_CORRUPTION:
 		w->res->corruptions++;
+		w->hiding += problem_hides(code);
 		break;
 	case PROBLEM_LEAK:
 		w->res->leaks++;

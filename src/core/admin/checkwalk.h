@@ -31,6 +31,7 @@ struct checkwalk {
 	uint8_t *head;		   /* the first cluster */
 	uint64_t file_size;
 	struct checkmap map;
+	uint64_t hiding; /* defects behind which references may hide */
 	struct checktab_l2 *l2s; /* all L2 tables, active ones first */
 };
 
@@ -64,6 +65,10 @@ void checkref_compare(struct checkwalk *w);
 int checktab_l1(struct checkwalk *w, uint64_t l1_offset, uint64_t entries,
 		bool active);
 int checktab_walk_l2s(struct checkwalk *w);
+/* Call FN with the host offset of each L2 table that the active L1 names, until
+ * it returns an error, which is returned. */
+int checktab_each_active(struct checkwalk *w,
+			 int (*fn)(void *arg, uint64_t hoff), void *arg);
 void checktab_fini(struct checkwalk *w);
 
 /* checkaux.c: snapshots, bitmaps, encryption header. */

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum problem_class { PROBLEM_CORRUPTION, PROBLEM_LEAK, PROBLEM_CHECK_ERROR };
@@ -39,4 +40,6 @@ struct problem {
 
 /* The stable name of CODE ("refcount-low"), for JSON and tests. */
 const char *problem_name(enum problem_code code);
+/* May clusters be in use that check does not know of, because of this? */
+bool problem_hides(enum problem_code code);
 enum problem_class problem_class_of(enum problem_code code);

@@ -22,9 +22,9 @@ bool state_downgrade(struct state *s, const struct header *h)
 	if (s->readonly)
 		return false;
 	if (h->incompatible & QCOW2_INCOMPAT_CORRUPT)
-		s->reason = "it is marked corrupt; repair it with 'qemu-img check -r all'";
+		s->reason = "it is marked corrupt; repair it with 'rawcow check -r all'";
 	else if (h->incompatible & QCOW2_INCOMPAT_DIRTY)
-		s->reason = "it is marked dirty, so its refcounts may be wrong; repair it with 'qemu-img check -r all'";
+		s->reason = "it is marked dirty, so its refcounts may be wrong; repair it with 'rawcow check -r all'";
 	s->readonly = s->reason != NULL;
 	return s->readonly;
 }
