@@ -31,6 +31,9 @@ enum seed_bug {
 	SEED_COPIED_KEPT,	   /* R6: COPIED stays on what a snapshot shares */
 	SEED_DROP_EARLY,	   /* R4: a snapshot is freed before it is gone */
 	SEED_L1_IN_PLACE,	   /* R7: a live L1 table is overwritten */
+	SEED_L1_ROOT_EARLY,	   /* R1 R7: the header names an unwritten L1 table */
+	SEED_SIZE_EARLY,	   /* growing: the size before what it exposes */
+	SEED_SHRINK_EARLY,	   /* R4: clusters freed before the size is stable */
 	SEED_AUTOCLEAR_LATE,	   /* unknown autoclear bits cleared after data */
 	SEED_MAX
 };

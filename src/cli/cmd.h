@@ -20,6 +20,7 @@ int cmd_create(int argc, char **argv);
 int cmd_info(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_map(int argc, char **argv);
+int cmd_resize(int argc, char **argv);
 int cmd_snapshot(int argc, char **argv);
 
 /* Print "rawcow: IMAGE: text" on stderr, the name escaped; IMAGE may be NULL

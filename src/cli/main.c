@@ -22,6 +22,8 @@ static const struct command {
 	{ "check", cmd_check, "check [--json] IMAGE",
 	  "look for errors and leaks in IMAGE" },
 	{ "map", cmd_map, "map [--json] IMAGE", "say what lies where in IMAGE" },
+	{ "resize", cmd_resize, "resize [--shrink] IMAGE [+|-]SIZE",
+	  "give the disk in IMAGE another size" },
 	{ "snapshot", cmd_snapshot, "snapshot [-l|-c|-a|-d NAME] IMAGE",
 	  "list, make, apply, delete internal snapshots" },
 };

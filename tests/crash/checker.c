@@ -338,6 +338,7 @@ static int walk_snapshots(struct checker *c, const uint8_t *img, uint64_t file)
 	uint64_t pos = c->h.snap_off, start = pos;
 
 	c->trees = 1;
+	c->tree_size[0] = c->h.size;
 	if (!c->h.snapshots)
 		return 0;
 	if (c->h.snapshots >= CHECKER_TREES)
@@ -355,6 +356,9 @@ static int walk_snapshots(struct checker *c, const uint8_t *img, uint64_t file)
 			      file))
 			return -1;
 		c->tree_id[i + 1] = record_id(p, len, file - pos);
+		c->tree_size[i + 1] = rd32(p + 36) >= 16 && file - pos >= 56 ?
+					      rd64(p + 48) :
+					      c->h.size;
 		c->trees++;
 		pos += (len + 7) & ~7ULL;
 	}

@@ -66,6 +66,7 @@ struct checker {
 	uint64_t map_cap, map_n;
 	unsigned trees;
 	uint32_t tree_id[CHECKER_TREES]; /* of a snapshot; 0: the active one */
+	uint64_t tree_size[CHECKER_TREES]; /* bytes of its disk */
 	uint64_t *copied; /* clusters that the active tree marks COPIED */
 	size_t n_copied, copied_cap;
 	uint64_t leaks, benign;

@@ -26,6 +26,7 @@ struct pair {
 	uint64_t gidx, raw;
 	uint32_t tree; /* 0: the active one, else the id of a snapshot */
 	uint32_t sectors; /* inside the file */
+	uint64_t end; /* sectors of the disk, in that state */
 };
 
 struct engine {
@@ -229,6 +230,7 @@ static void judge(struct engine *g, const struct pair *p, uint64_t sec,
 		  uint64_t host_sec, const uint8_t *data)
 {
 	enum oracle_verdict v =
+		sec >= p->end ? ORACLE_OK :
 		p->tree ? oracle_check_snapshot(g->e->oracle, p->tree, sec,
 						data) :
 			  oracle_check(g->e->oracle, sec, data);
@@ -354,7 +356,8 @@ static void collect_pairs(struct engine *g, uint64_t len)
 	for (unsigned t = 0; t < g->chk.trees; t++) {
 		for (uint64_t i = 0; i < g->chk.map_n; i++) {
 			struct pair p = { .gidx = i, .raw = g->chk.map[t][i],
-					  .tree = g->chk.tree_id[t] };
+					  .tree = g->chk.tree_id[t],
+					  .end = g->chk.tree_size[t] / SECTOR };
 			uint64_t off = p.raw & 0x00fffffffffffe00ULL, room;
 
 			p.sectors = (uint32_t)(cs / SECTOR);
@@ -363,7 +366,8 @@ static void collect_pairs(struct engine *g, uint64_t len)
 				p.sectors = (uint32_t)(room / SECTOR);
 			}
 			if (!enumerate_set_add(&g->pair_set,
-					       mix(mix(p.raw) + i * 64 + p.tree) +
+					       mix(mix(p.raw) + i * 64 + p.tree +
+						   p.end * 0x10001) +
 						       p.sectors))
 				continue;
 			if (g->npair == g->pair_cap) {

@@ -100,6 +100,9 @@ static const struct {
 	{ WORKLOAD_SNAP_CREATE, 0, 0, 0 },
 	{ WORKLOAD_SNAP_APPLY, 0, 0, 0 },
 	{ WORKLOAD_SNAP_DELETE, 0, 0, 0 },
+	{ WORKLOAD_RESIZE, 1, 3, 0 },	 /* inside a cluster */
+	{ WORKLOAD_RESIZE, 9, 0, 0 },
+	{ WORKLOAD_RESIZE, 1000, 0, 0 }, /* as large as it was */
 	{ WORKLOAD_WRITE_FLUSH_1, 5, 0, 1 },
 	{ WORKLOAD_WRITE_FLUSH_2, 0, 0, 1 },
 	{ WORKLOAD_WRITE, 100, 0, 80 }, /* ten clusters, a new L2 table */
@@ -118,7 +121,10 @@ static void add(struct workload *w, enum workload_type type, uint64_t sec,
 
 	if (w->n == WORKLOAD_MAX)
 		return;
-	sec %= all;
+	if (type == WORKLOAD_RESIZE)
+		sec = sec > all ? all : sec ? sec : 1;
+	else
+		sec %= all;
 	w->op[w->n++] = (struct workload_op){ type, sec,
 					      sec + n > all ? all - sec : n };
 }
@@ -174,7 +180,9 @@ static enum workload_type random_type(uint64_t *s)
 		return WORKLOAD_REOPEN;
 	if (r < 93)
 		return WORKLOAD_SNAP_CREATE + r % 3;
-	return r < 96 ? WORKLOAD_WRITE_FLUSH_1 : WORKLOAD_WRITE_FLUSH_2;
+	if (r < 95)
+		return WORKLOAD_RESIZE;
+	return r < 97 ? WORKLOAD_WRITE_FLUSH_1 : WORKLOAD_WRITE_FLUSH_2;
 }
 
 void workload_random(struct workload *w, unsigned config, uint64_t seed)
@@ -207,7 +215,7 @@ void workload_print(const struct workload *w)
 {
 	static const char *const names[] = {
 		"write", "zero", "discard", "flush", "commit", "reopen",
-		"snapshot", "apply", "delete",
+		"snapshot", "apply", "delete", "resize",
 		"write+flush1", "write+flush2",
 	};
 

@@ -15,7 +15,7 @@ void oracle_init(struct oracle *o, uint64_t run, uint64_t sectors,
 {
 	memset(o, 0, sizeof(*o));
 	o->run = run;
-	o->sectors = sectors;
+	o->sectors = o->now = sectors;
 	o->backing_sectors = backing_sectors;
 	o->s = calloc(sectors ? sectors : 1, sizeof(*o->s));
 	if (!o->s)
@@ -211,6 +211,7 @@ static void add_snapshot(struct oracle *o, struct oracle_snapshot *s,
 			 uint32_t id)
 {
 	s->id = id;
+	s->sectors = o->now;
 	s->gen = malloc((o->sectors + 1) * sizeof(*s->gen));
 	if (!s->gen)
 		abort();
@@ -257,8 +258,21 @@ struct oracle_snapshot *oracle_snapshot_get(struct oracle *o, uint64_t which)
 
 void oracle_apply(struct oracle *o, const struct oracle_snapshot *s)
 {
-	for (uint64_t i = 0; i < o->sectors; i++)
+	for (uint64_t i = 0; i < s->sectors; i++)
 		oracle_begin(o, i, 1, s->gen[i]);
+}
+
+void oracle_resized(struct oracle *o, uint64_t sectors)
+{
+	uint64_t from = sectors < o->now ? sectors : o->now;
+
+	for (uint64_t i = from; i < o->sectors; i++) {
+		struct oracle_sector *s = &o->s[i];
+
+		oracle_begin(o, i, 1, ORACLE_ZERO);
+		s->acked = s->pending = s->durable = s->n - 1;
+	}
+	o->now = sectors;
 }
 
 void oracle_snapshot_drop(struct oracle_snapshot *s)

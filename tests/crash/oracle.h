@@ -34,11 +34,13 @@ struct oracle_snapshot {
 	uint32_t id;   /* 0: none */
 	bool must;     /* it was acknowledged: every state has it */
 	uint32_t *gen; /* of each sector */
+	uint64_t sectors; /* of its disk */
 };
 
 struct oracle {
 	uint64_t run;
-	uint64_t sectors;
+	uint64_t sectors; /* of the largest disk */
+	uint64_t now;	  /* of the disk as it is */
 	uint64_t backing_sectors; /* the backing file's length */
 	struct oracle_sector *s;
 	struct oracle_snapshot snap[ORACLE_SNAPSHOTS];
@@ -83,6 +85,9 @@ void oracle_preset(struct oracle *o);
 uint32_t oracle_snapshot_begin(struct oracle *o);
 /* Snapshot WHICH, modulo the number there is; NULL when there is none. */
 struct oracle_snapshot *oracle_snapshot_get(struct oracle *o, uint64_t which);
+/* The disk has so many sectors from here on, durably; those that went are gone,
+ * those that came are zero. */
+void oracle_resized(struct oracle *o, uint64_t sectors);
 /* Make the active disk S from here on; begins and needs oracle_ack(). */
 void oracle_apply(struct oracle *o, const struct oracle_snapshot *s);
 void oracle_snapshot_drop(struct oracle_snapshot *s);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/admin/resize.h"
 #include "core/admin/snapshot.h"
 #include "core/image/image.h"
 #include "hookfile.h"
@@ -247,13 +248,26 @@ static uint32_t snapshot_begins(struct oracle *o, const struct workload_op *op)
 	return s->id;
 }
 
+/* All that was written before is durable, and the disk has its new size. */
+static void resize_done(struct oracle *o, uint64_t sectors)
+{
+	oracle_ack(o, 0, o->sectors);
+	oracle_flush_begin(o);
+	oracle_flush_ack(o);
+	oracle_resized(o, sectors);
+}
+
 /* The operation has returned: it is durable. */
 static void snapshot_done(struct oracle *o, enum workload_type type,
 			  uint32_t id)
 {
+	uint64_t size = o->now;
+
 	for (unsigned i = 0; i < ORACLE_SNAPSHOTS; i++) {
 		if (o->snap[i].id != id)
 			continue;
+		if (type == WORKLOAD_SNAP_APPLY)
+			size = o->snap[i].sectors;
 		if (type == WORKLOAD_SNAP_CREATE)
 			o->snap[i].must = true;
 		if (type == WORKLOAD_SNAP_DELETE)
@@ -262,6 +276,9 @@ static void snapshot_done(struct oracle *o, enum workload_type type,
 	oracle_ack(o, 0, o->sectors);
 	oracle_flush_begin(o);
 	oracle_flush_ack(o);
+	if (size < o->now)
+		oracle_resized(o, size);
+	o->now = size;
 }
 
 static int snapshot_op(struct running *k, unsigned i)
@@ -293,9 +310,42 @@ static int snapshot_op(struct running *k, unsigned i)
 	return 0;
 }
 
-static int do_op(struct running *k, unsigned i)
+/* Where a snapshot does not record its size the disk cannot have another. */
+static int resize_op(struct running *k, unsigned i)
 {
 	const struct workload_op *op = &k->w->op[i];
+	struct err err = { "" };
+	int rc;
+
+	if (workload_config(k->w->config)->version < 3 &&
+	    oracle_snapshot_get(&k->model, 0))
+		return 0;
+	hostrecord_mark(k->rec, ENUMERATE_OP_BEGIN, i, 0);
+	rc = resize_image(k->img, op->sec * 512, true, &err);
+	if (rc)
+		return say(k->r, "%s", err.text), rc;
+	hostrecord_mark(k->rec, ENUMERATE_OP_ACK, i, 0);
+	resize_done(&k->model, op->sec);
+	return 0;
+}
+
+/* The part of OP that lies inside the disk as O knows it. */
+static struct workload_op inside(const struct workload_op *op,
+				 const struct oracle *o)
+{
+	struct workload_op in = *op;
+
+	if (in.sec >= o->now)
+		in.n = 0;
+	else if (in.n > o->now - in.sec)
+		in.n = o->now - in.sec;
+	return in;
+}
+
+static int do_op(struct running *k, unsigned i)
+{
+	const struct workload_op whole = inside(&k->w->op[i], &k->model);
+	const struct workload_op *op = &whole;
 	int rc = 0;
 
 	switch (op->type) {
@@ -310,6 +360,8 @@ static int do_op(struct running *k, unsigned i)
 	case WORKLOAD_SNAP_APPLY:
 	case WORKLOAD_SNAP_DELETE:
 		return snapshot_op(k, i);
+	case WORKLOAD_RESIZE:
+		return resize_op(k, i);
 	case WORKLOAD_WRITE:
 	case WORKLOAD_ZERO:
 	case WORKLOAD_DISCARD:
@@ -318,6 +370,8 @@ static int do_op(struct running *k, unsigned i)
 	case WORKLOAD_TYPES:
 		break;
 	}
+	if (!op->n)
+		return 0;
 	hostrecord_mark(k->rec, ENUMERATE_OP_BEGIN, i, 0);
 	if (op->type == WORKLOAD_ZERO || op->type == WORKLOAD_DISCARD) {
 		rc = image_zero(k->img, op->sec * 512, op->n * 512,
@@ -343,10 +397,12 @@ static int read_all(struct running *k)
 
 	if (!buf)
 		abort();
-	rc = image_read(k->img, buf, k->start->sectors * 512, 0);
+	if (image_size(k->img) != k->model.now * 512)
+		return say(k->r, "the disk has a wrong size");
+	rc = image_read(k->img, buf, k->model.now * 512, 0);
 	if (rc)
 		rc = say(k->r, "read: %s", strerror(-rc));
-	for (uint64_t i = 0; i < k->start->sectors && !rc; i++)
+	for (uint64_t i = 0; i < k->model.now && !rc; i++)
 		if (oracle_check(&k->model, i, buf + i * 512))
 			rc = say(k->r, "live read of sector %" PRIu64
 				       " is wrong", i);
@@ -432,7 +488,7 @@ static int verify_content(struct running *k, struct checker *c,
 {
 	uint8_t have[512], want[512];
 
-	for (uint64_t s = 0; s < k->start->sectors; s++) {
+	for (uint64_t s = 0; s < c->h.size / 512; s++) {
 		bool here = checker_read(c, img, len, 0, s, have);
 
 		if (!gen[s]) {
@@ -478,6 +534,9 @@ static int work_on(struct running *k, uint64_t *s, uint32_t *gen)
 
 		op.sec = next(s) % 16 * spc + next(s) % spc;
 		op.n = 1 + next(s) % (2 * spc);
+		op.sec %= image_size(k->img) / 512;
+		if (op.n > image_size(k->img) / 512 - op.sec)
+			op.n = image_size(k->img) / 512 - op.sec;
 		if (next(s) % 4) {
 			rc = write_op(k, &op, g);
 		} else {
@@ -561,10 +620,15 @@ static bool is_snapshot(enum workload_type type)
 static void on_mark(void *arg, const struct hostrecord_entry *e)
 {
 	struct running *k = arg;
-	const struct workload_op *op = &k->w->op[e->a];
+	struct workload_op in = { 0 };
+	const struct workload_op *op = &in;
 
+	if (e->kind == ENUMERATE_OP_BEGIN || e->kind == ENUMERATE_OP_ACK)
+		in = inside(&k->w->op[e->a], &k->oracle);
 	switch (e->kind) {
 	case ENUMERATE_OP_BEGIN:
+		if (op->type == WORKLOAD_RESIZE)
+			break;
 		if (is_snapshot(op->type)) {
 			snapshot_begins(&k->oracle, op);
 			break;
@@ -575,6 +639,10 @@ static void on_mark(void *arg, const struct hostrecord_entry *e)
 				     ORACLE_ZERO : (uint32_t)e->a + 1);
 		break;
 	case ENUMERATE_OP_ACK:
+		if (op->type == WORKLOAD_RESIZE) {
+			resize_done(&k->oracle, op->sec);
+			break;
+		}
 		if (is_snapshot(op->type)) {
 			snapshot_done(&k->oracle, op->type, (uint32_t)e->b);
 			break;

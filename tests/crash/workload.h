@@ -21,6 +21,7 @@ enum workload_type {
 	WORKLOAD_SNAP_CREATE,
 	WORKLOAD_SNAP_APPLY,
 	WORKLOAD_SNAP_DELETE,
+	WORKLOAD_RESIZE, /* to sec sectors */
 	/* a write during whose first (second) host write another thread
 	 * flushes */
 	WORKLOAD_WRITE_FLUSH_1,

@@ -386,3 +386,63 @@ int l2map_change_locked(struct meta *m, uint64_t goff, uint64_t n,
 	writeback_note_locked(m);
 	return r;
 }
+
+/* Give back what the entries of a whole table refer to. Room is reserved. */
+static void drop_entries(struct meta *m, const void *t)
+	LOCK_REQUIRES(&m->lock)
+{
+	for (uint64_t k = 0; k < m->geom->l2_entries; k++) {
+		struct l2entry e;
+
+		if (l2entry_decode(m->geom, l2entry_load(t, k), &e) == 0)
+			drop_old(m, &e, 0);
+	}
+}
+
+/* Are all entries of the table at HOFF possible? */
+static int check_entries(struct meta *m, uint64_t hoff, const void *t)
+{
+	for (uint64_t k = 0; k < m->geom->l2_entries; k++) {
+		struct l2entry e;
+
+		if (l2entry_decode(m->geom, l2entry_load(t, k), &e) < 0)
+			return meta_corrupt(m, "L2 entry", hoff + k * 8);
+		if (e.kind != L2ENTRY_UNALLOCATED &&
+		    e.kind != L2ENTRY_ZERO_PLAIN &&
+		    e.hoff >> m->geom->cluster_bits >=
+			    atomic_load(&m->end_hidx))
+			return meta_corrupt(
+				m, "L2 entry to an impossible place",
+				hoff + k * 8);
+	}
+	return 0;
+}
+
+int l2map_drop_table_locked(struct meta *m, uint64_t i)
+{
+	const struct geom *g = m->geom;
+	autofree void *t = NULL;
+	uint64_t hoff;
+	bool copied;
+	int r = table_of(m, i * geom_l2_span(g), &hoff, &copied);
+
+	if (r < 0 || !hoff)
+		return r;
+	t = mem_aligned(g->cluster_size);
+	if (!t)
+		return -ENOMEM;
+	r = hostfile_pread_full(m->file, t, g->cluster_size, hoff);
+	if (r == 0)
+		r = check_entries(m, hoff, t);
+	if (r == 0)
+		r = l1table_reserve(&m->l1, i);
+	if (r == 0)
+		r = alloc_free_reserve_locked(m, g->l2_entries + 1);
+	if (r < 0)
+		return r;
+	l1table_set(&m->l1, i, 0);
+	drop_entries(m, t);
+	alloc_free_later_locked(m, hoff >> g->cluster_bits, 1);
+	writeback_note_locked(m);
+	return 0;
+}

@@ -61,6 +61,12 @@ int l2map_change_locked(struct meta *m, uint64_t goff, uint64_t n,
 			enum l2map_change what, uint64_t hoff)
 	LOCK_REQUIRES(&m->lock);
 
+/* Unmap all that entry I of the L1 table maps, its L2 table included: as
+ * L2MAP_UNMAP for each cluster, without reading or writing more than needed.
+ * -EUCLEAN, -EIO, -ENOMEM; all or nothing. */
+int l2map_drop_table_locked(struct meta *m, uint64_t i)
+	LOCK_REQUIRES(&m->lock);
+
 /* Has the L2 table at HOFF no stable reference yet? For the cut. */
 bool l2map_is_new_table(struct meta *m, uint64_t hoff);
 /* The cut took over all new tables. */

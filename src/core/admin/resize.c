@@ -1,0 +1,324 @@
+#include "core/admin/resize.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#include "base/be.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "base/seed.h"
+#include "core/data/zero.h"
+#include "core/format/qcow2.h"
+#include "core/image/open.h"
+#include "core/image/snaplist.h"
+#include "core/meta/l2map.h"
+
+/* --- growing ------------------------------------------------------------------- */
+
+/* Does [FROM, TO), behind the end of the disk, read as zero as it is: no entry
+ * and nothing behind it? *CLEAN. */
+static int is_clean(struct image *img, uint64_t from, uint64_t to, bool *clean)
+{
+	const struct backing *b = img->disk.backing;
+	uint64_t mapped = (uint64_t)img->meta.l1.n * geom_l2_span(&img->geom);
+
+	*clean = !b || b->size <= from;
+	to = NUM_MIN(to, mapped);
+	while (*clean && from < to) {
+		struct extent e;
+		int r = l2map_lookup(&img->meta, from, to - from, &e);
+
+		if (r < 0)
+			return r;
+		*clean = e.kind == L2ENTRY_UNALLOCATED;
+		from += e.len;
+	}
+	return 0;
+}
+
+/* Clusters for an L1 table of N entries, holding what the old one does. */
+static int place_l1(struct meta *m, uint32_t n, uint64_t *hoff)
+{
+	const struct geom *g = m->geom;
+	uint64_t clusters = geom_clusters(g, (uint64_t)n * 8);
+	autofree uint64_t *t = mem_array(n, sizeof(*t));
+	uint64_t hidx;
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	lock_take(&m->lock);
+	r = alloc_exact_locked(m, clusters, &hidx);
+	lock_drop(&m->lock);
+	if (r < 0)
+		return r;
+	*hoff = hidx << g->cluster_bits;
+	for (uint32_t i = 0; i < m->l1.n; i++)
+		be64_store(&t[i], l1table_get(&m->l1, i));
+	tablecache_forget(m->l2, *hoff, clusters << g->cluster_bits);
+	atomic_store(&m->new_unsynced, true);
+	r = hostfile_zero(m->file, *hoff, clusters << g->cluster_bits);
+	if (r == 0)
+		r = hostfile_pwrite_full(m->file, t, (size_t)n * 8, *hoff);
+	if (r < 0) {
+		lock_take(&m->lock);
+		alloc_give_back_locked(m, hidx, clusters);
+		lock_drop(&m->lock);
+	}
+	return r;
+}
+
+/* Everything that the header in memory refers to gets stable [R1], then it goes
+ * to sector 0 [R7]. */
+static int put_roots(struct meta *m, const struct header *before)
+{
+	int r = SEED_BUG(SEED_L1_ROOT_EARLY) ? 0 : writeback_all(m);
+
+	if (r == 0)
+		r = writeback_put_header(m);
+	if (r < 0)
+		m->header = *before;
+	return r;
+}
+
+/* A longer L1 table takes the place of the old one; the disk has SIZE bytes
+ * from then on. */
+static int move_l1(struct image *img, uint32_t n, uint64_t size)
+{
+	struct meta *m = &img->meta;
+	struct header before = m->header;
+	struct l1table l1;
+	uint64_t hoff;
+	int r = place_l1(m, n, &hoff);
+
+	if (r < 0)
+		return r;
+	m->header.l1_offset = hoff;
+	m->header.l1_entries = n;
+	m->header.size = size;
+	r = put_roots(m, &before);
+	if (r < 0)
+		return r;
+	r = l1table_load(&l1, m->file, hoff, n);
+	if (r < 0) {
+		/* the file is right; this process cannot go on with it */
+		atomic_store(&m->failed, true);
+		return r;
+	}
+	l1table_fini(&m->l1);
+	m->l1 = l1;
+	if (before.l1_offset && before.l1_entries)
+		alloc_free_stable(m, before.l1_offset >> img->geom.cluster_bits,
+				  geom_clusters(&img->geom,
+						before.l1_entries * 8ULL));
+	return 0;
+}
+
+/* Make what is about to appear read as zero, while nobody can see it. */
+static int clear_exposed(struct image *img, uint64_t from, uint64_t to)
+{
+	int r;
+
+	image_set_size(img, to);
+	r = zero_range(&img->disk, from, to - from, true);
+	image_set_size(img, from);
+	return r;
+}
+
+static int put_size(struct image *img, uint64_t size)
+{
+	struct header before = img->meta.header;
+
+	img->meta.header.size = size;
+	return put_roots(&img->meta, &before);
+}
+
+static int grow(struct image *img, uint64_t size)
+{
+	uint64_t old = img->geom.size;
+	uint64_t n = geom_l1_entries(&img->geom, size);
+	bool clean;
+	int r = is_clean(img, old, size, &clean);
+
+	if (r < 0)
+		return r;
+	if (n > img->meta.l1.n)
+		r = move_l1(img, (uint32_t)n,
+			    clean ? size : img->meta.header.size);
+	if (r == 0 && !clean && SEED_BUG(SEED_SIZE_EARLY))
+		r = put_size(img, size);
+	if (r == 0 && !clean)
+		r = clear_exposed(img, old, size);
+	if (r == 0 && img->meta.header.size != size)
+		r = put_size(img, size);
+	if (r == 0)
+		image_set_size(img, size);
+	return r;
+}
+
+/* --- shrinking ------------------------------------------------------------------ */
+
+/* Unmap the clusters of [FROM, TO), both at the edge of one, from one L2
+ * table. */
+static int unmap_part(struct meta *m, uint64_t from, uint64_t to)
+{
+	while (from < to) {
+		uint64_t n = NUM_MIN(to - from, l2map_reach(m, from));
+		int r;
+
+		lock_take(&m->lock);
+		r = l2map_change_locked(m, from, n >> m->geom->cluster_bits,
+					L2MAP_UNMAP, 0);
+		lock_drop(&m->lock);
+		if (r < 0)
+			return r;
+		from += n;
+	}
+	return 0;
+}
+
+/* Drop all that is mapped from FROM (the edge of a cluster) to TO. */
+static int unmap_behind(struct meta *m, uint64_t from, uint64_t to)
+{
+	uint64_t span = geom_l2_span(m->geom);
+	uint64_t whole = NUM_MIN(num_round_up(from, span), to);
+	int r = unmap_part(m, from, whole);
+
+	for (; r == 0 && whole < to; whole += span) {
+		lock_take(&m->lock);
+		r = l2map_drop_table_locked(m, geom_l1_index(m->geom, whole));
+		lock_drop(&m->lock);
+		if (r == 0 && writeback_pressure(m) != WRITEBACK_CALM)
+			r = writeback_all(m);
+	}
+	return r;
+}
+
+/* Clusters at the end of the file that nothing uses: cut them off. They are
+ * free, on disk too. */
+static int cut_file(struct meta *m)
+{
+	uint64_t end = atomic_load(&m->end_hidx);
+	uint64_t last = end;
+	uint64_t v = 0;
+	int r = 0;
+
+	lock_take(&m->lock);
+	while (r == 0 && last > 1) {
+		r = refcount_get_locked(m, last - 1, &v);
+		if (r < 0 || v)
+			break;
+		last--;
+	}
+	if (r == 0 && last < end)
+		r = hostfile_truncate(m->file, last << m->geom->cluster_bits);
+	if (r == 0 && last < end) {
+		atomic_store(&m->end_hidx, last);
+		m->wb.file_size = last << m->geom->cluster_bits;
+		m->alloc.hint = 0;
+		/* the new length is durable with the next commit */
+		atomic_store(&m->data_unsynced, true);
+	}
+	lock_drop(&m->lock);
+	return r;
+}
+
+/* The smaller size is on disk: free what lies behind it. */
+static int free_behind(struct image *img, uint64_t size, uint64_t old)
+{
+	struct meta *m = &img->meta;
+	uint64_t edge = num_round_up(size, img->geom.cluster_size);
+	int r = 0;
+
+	/* the rest of the last cluster would come back with a larger size */
+	if (edge > size)
+		r = zero_range(&img->disk, size, NUM_MIN(edge, old) - size,
+			       false);
+	if (r == 0)
+		r = unmap_behind(m, edge,
+				 num_round_up(old, img->geom.cluster_size));
+	if (r == 0)
+		r = writeback_all(m);
+	return r < 0 ? r : cut_file(m);
+}
+
+static int shrink_disk(struct image *img, uint64_t size)
+{
+	uint64_t old = img->geom.size;
+	int r;
+
+	if (SEED_BUG(SEED_SHRINK_EARLY))
+		(void)!free_behind(img, size, old);
+	r = put_size(img, size);
+	if (r < 0)
+		return r;
+	r = free_behind(img, size, old);
+	image_set_size(img, size);
+	return r;
+}
+
+/* --- both ------------------------------------------------------------------------ */
+
+/* A snapshot that does not say how large its disk is has the image's size. */
+static int check_snapshots(struct image *img, struct err *err)
+{
+	const struct header *h = &img->meta.header;
+	struct snaplist list;
+	struct host_stat st;
+	int r = hostfile_stat(img->file, &st);
+
+	if (!h->nb_snapshots)
+		return 0;
+	if (r < 0)
+		return err_set_sys(err, r, "cannot stat");
+	r = snaplist_read(&list, img->file, h, &img->geom, st.size, err);
+	for (size_t i = 0; r == 0 && i < list.n; i++)
+		if (h->version < 3 || list.snap[i].extra_len < 16)
+			r = err_set(err, -ENOTSUP,
+				    "a snapshot of it does not record the size of its disk (compat 0.10); delete the snapshots first");
+	snaplist_fini(&list);
+	return r;
+}
+
+static int check_size(struct image *img, uint64_t size, bool shrink,
+		      struct err *err)
+{
+	uint64_t max = QCOW2_MAX_L1_BYTES / 8 * geom_l2_span(&img->geom);
+
+	max = NUM_MIN(max, (uint64_t)QCOW2_MAX_SIZE);
+	if (size > max)
+		return err_set(err, -EFBIG,
+			       "clusters of %" PRIu64
+			       " bytes can map a disk of %" PRIu64
+			       " bytes at most",
+			       img->geom.cluster_size, max);
+	if (size < image_size(img) && !shrink)
+		return err_set(err, -EINVAL,
+			       "the disk would get smaller and lose what lies behind %" PRIu64
+			       "; use --shrink if that is wanted",
+			       size);
+	return check_snapshots(img, err);
+}
+
+int resize_image(struct image *img, uint64_t size, bool shrink, struct err *err)
+{
+	int r;
+
+	if (size > QCOW2_MAX_SIZE - QCOW2_SECTOR)
+		return err_set(err, -EFBIG, "no qcow2 disk is that large");
+	size = num_round_up(size, QCOW2_SECTOR);
+	r = gate_quiesce(img);
+	if (r < 0)
+		return err_set_sys(err, r, "cannot resize");
+	r = check_size(img, size, shrink, err);
+	if (r < 0) {
+		gate_open(img);
+		return r;
+	}
+	if (size > img->geom.size)
+		r = grow(img, size);
+	else if (size < img->geom.size)
+		r = shrink_disk(img, size);
+	gate_open(img);
+	return r < 0 ? err_set_sys(err, r, "cannot resize") : 0;
+}

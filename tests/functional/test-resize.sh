@@ -1,0 +1,128 @@
+#!/bin/bash
+# rawcow resize: the disk is a raw file of that size, what is new reads as zero,
+# QEMU and check are content; snapshots and backing files stay what they are.
+test_limit=180
+. "$(dirname "$0")/functions.sh"
+requires qemu-img qemu-io jq
+
+seed=${SEED:-$RANDOM}
+say "seed $seed"
+RANDOM=$seed
+head -c 3000000 /dev/urandom >base.raw
+
+size_of() { qemu-img info --output=json img | jq '."virtual-size"'; }
+
+check_both()
+{
+	check_clean img
+	"$RAWCOW" check -q img >out 2>&1 || fail "$1: rawcow check: $(cat out)"
+	[ "$(size_of)" = "$(stat -c %s raw)" ] || fail "$1: size $(size_of)"
+	same_content img raw
+}
+
+# resize_to SIZE: by either program
+resize_to()
+{
+	local flags=()
+
+	[ "$1" -ge "$(size_of)" ] || flags=(--shrink)
+	if [ $((RANDOM % 3)) = 0 ] && [ "${qemu_too:-yes}" = yes ]; then
+		qemu-img resize -q "${flags[@]}" -f qcow2 img "$1"
+	else
+		"$RAWCOW" resize -q "${flags[@]}" img "$1"
+	fi
+	truncate -s "$1" raw
+}
+
+step_write()
+{
+	local args=() i off len end
+
+	end=$(($(stat -c %s raw) / 512))
+	for i in 1 2 3; do
+		off=$((RANDOM * 113 % end))
+		len=$((RANDOM % 200 + 1))
+		[ $((off + len)) -le $end ] || len=$((end - off))
+		args+=(-c "write -P $((RANDOM % 255 + 1)) $((off * 512)) $((len * 512))")
+	done
+	qemu-io -f qcow2 "${args[@]}" img >/dev/null
+	qemu-io -f raw "${args[@]}" raw >/dev/null
+}
+
+history()
+{
+	local i size
+
+	rm -f img raw
+	qemu-img create -q -f qcow2 -o "$1" img "${3:-2M}" >/dev/null
+	truncate -s "$(size_of)" raw
+	[ -z "${4:-}" ] || dd if="$4" of=raw bs=1M count=2 conv=notrunc status=none
+	for ((i = 0; i < $2; i++)); do
+		step_write
+		size=$(((RANDOM % 6000 + 1) * 512))
+		[ $((RANDOM % 4)) != 0 ] || size=$((size * 40))
+		resize_to $size
+		check_both "$1, step $i, size $size"
+	done
+}
+
+n=$(pick 5 9 60)
+history cluster_size=64k "$n"
+history cluster_size=512 "$n"
+history cluster_size=4k,compat=0.10 "$n"
+history cluster_size=2M,refcount_bits=1 "$n"
+# longer than the disk: it must not shine through
+history cluster_size=8k,backing_file=base.raw,backing_fmt=raw "$n" 2M base.raw
+qemu_too=no history cluster_size=4k,compat=0.10,backing_file=base.raw,backing_fmt=raw "$n" 2M base.raw
+
+# Compressed clusters, and an L1 table that moves by more than a cluster.
+qemu-img convert -f raw -O qcow2 -c -o cluster_size=512 base.raw img
+cp base.raw raw
+truncate -s "$(size_of)" raw
+for size in 1000448 4000256 300000256 1024; do
+	resize_to $size
+	check_both "compressed, $size"
+done
+
+# Snapshots keep their content and their size.
+rm -f img raw
+qemu-img create -q -f qcow2 -o cluster_size=4k img 2M
+truncate -s 2M raw
+step_write
+cp raw first.raw
+"$RAWCOW" snapshot -c first img
+resize_to $((30 << 20))
+step_write
+check_both "with a snapshot"
+"$RAWCOW" resize -q --shrink img 100k
+truncate -s 100k raw
+check_both "smaller, with a snapshot"
+"$RAWCOW" snapshot -a first img
+cp first.raw raw
+check_both "back to the snapshot"
+
+# Room comes back.
+rm -f img raw
+qemu-img create -q -f qcow2 img 64M
+qemu-io -f qcow2 -c 'write -P 1 0 64M' img >/dev/null
+"$RAWCOW" resize img -63M --shrink 2>/dev/null && fail "an option behind the size"
+"$RAWCOW" resize --shrink img -63M >out
+grep -q "resized" out || fail "$(cat out)"
+[ "$(stat -c %s img)" -lt 2500000 ] || fail "the file has $(stat -c %s img) bytes"
+check_clean img
+"$RAWCOW" resize -q img +1G
+[ "$(size_of)" = $((1025 << 20)) ] || fail "+1G: $(size_of)"
+
+# Refusals change nothing.
+sum=$(sum_of img)
+refuses "shrink" "$RAWCOW" resize img 1M
+refuses "too much" "$RAWCOW" resize --shrink img -2G
+refuses "size" "$RAWCOW" resize img 12x
+refuses "image and a size" "$RAWCOW" resize img
+refuses "prealloc" "$RAWCOW" resize --preallocation=full img 2G
+qemu-img create -q -f qcow2 -o cluster_size=512 tiny 1M
+refuses "at most" "$RAWCOW" resize tiny 1T
+[ "$sum" = "$(sum_of img)" ] || fail "a refusal has changed the image"
+qemu-img create -q -f qcow2 -o compat=0.10 old 1M
+qemu-img snapshot -c s old
+refuses "delete the snapshots" "$RAWCOW" resize old 2M
