@@ -53,6 +53,7 @@ const char opts_help[] =
 	"  -o discard=unmap|ignore        unmap\n"
 	"  -o locking=on|off              on\n"
 	"  -o snapshot=NAME|ID            an internal snapshot, read-only\n"
+	"  -o cow[=FILE]                  IMAGE stays as it is; writes go to FILE\n"
 	"  -o detect_zeroes=off|on|unmap  off\n"
 	"  -o compress[=zlib|zstd]        write whole clusters compressed\n"
 	"  -o force_share                 with ro: beside a program that writes\n"
@@ -82,6 +83,17 @@ static char *absolute(const char *path)
 	if (!cwd || asprintf(&out, "%s/%s", cwd, path) < 0)
 		return NULL;
 	return out;
+}
+
+static int make_absolute(char **path)
+{
+	char *full = absolute(*path);
+
+	if (!full)
+		return -ENOMEM;
+	free(*path);
+	*path = full;
+	return 0;
 }
 
 static int set_ready_fd(struct opts *o, const char *text, struct err *err)
@@ -252,6 +264,11 @@ static int check_together(struct opts *o, struct err *err)
 		return err_set(err, -EINVAL, "-o detect_zeroes=unmap needs -o "
 			       "discard=unmap; detect_zeroes=on keeps the "
 			       "clusters");
+	if (o->cow && (o->img.readonly || o->backing_file))
+		return err_set(err, -EINVAL, "-o cow does not go with ro, "
+			       "snapshot or backing_file");
+	if (o->cow_file && make_absolute(&o->cow_file) < 0)
+		return err_set(err, -ENOMEM, "out of memory");
 	if (o->snapshot && !o->img.readonly)
 		return err_set(err, -EINVAL, "-o snapshot and rw exclude each "
 			       "other: a snapshot can only be read");
@@ -296,5 +313,6 @@ void opts_fini(struct opts *opts)
 	free(opts->pidfile);
 	free(opts->backing_file);
 	free(opts->snapshot);
+	free(opts->cow_file);
 	free(opts->fuse_opts);
 }

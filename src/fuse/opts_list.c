@@ -267,6 +267,18 @@ static int set_snapshot(struct opts *o, const struct item *it,
 	return 0;
 }
 
+static int set_cow(struct opts *o, const struct item *it, const char *value,
+		   struct err *err)
+{
+	if (value && !*value)
+		return refuse(err, it, NULL, "a file, or no value at all");
+	o->cow = true;
+	free(o->cow_file);
+	o->cow_file = value ? strdup(value) : NULL;
+	return value && !o->cow_file ? err_set(err, -ENOMEM, "out of memory")
+				     : 0;
+}
+
 static int pass_on(struct opts *o, const struct item *it, const char *value,
 		   struct err *err)
 {
@@ -347,6 +359,7 @@ static const struct item items[] = {
 	{ "backing", set_backing, 0, backing_words, 0, 0 },
 	SIMPLE("backing_file", set_backing_file),
 	SIMPLE("snapshot", set_snapshot),
+	SIMPLE("cow", set_cow),
 	NUMBER("commit_interval", commit_interval, 1, COMMIT_MAX),
 	FLAG("l2_cache_size", set_size, img.l2_cache_size),
 	FLAG("refcount_cache_size", set_size, img.refcount_cache_size),
@@ -394,7 +407,7 @@ static const struct item items[] = {
 
 	/* planned; refused so that nobody believes they work */
 	SIMPLE("partition", not_yet),
-	SIMPLE("cow", not_yet), SIMPLE("growable", not_yet),
+	SIMPLE("growable", not_yet),
 	SIMPLE("data_file", not_yet),
 	SIMPLE("key_file", not_yet), SIMPLE("key_fd", not_yet),
 	SIMPLE("idle_timeout", not_yet),

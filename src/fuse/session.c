@@ -23,6 +23,7 @@
 #include "fuse/mountpoint.h"
 #include "fuse/ops.h"
 #include "fuse/ready.h"
+#include "fuse/overlay.h"
 #include "fuse/reply.h"
 
 #define WAKE_INTERVAL_NS 20000000L
@@ -71,7 +72,9 @@ static void print_error(const struct err *err)
 
 static int open_image(struct session *s, struct err *err)
 {
-	int rc = image_open(&s->server.img, s->o->image, &s->o->img, err);
+	int rc = s->o->cow ? overlay_open(&s->server.img, s->o, err) :
+			     image_open(&s->server.img, s->o->image,
+					&s->o->img, err);
 
 	if (rc)
 		return rc;

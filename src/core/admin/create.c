@@ -27,6 +27,7 @@
 #include "core/format/l2entry.h"
 #include "core/format/qcow2.h"
 #include "core/format/rcentry.h"
+#include "core/host/hostlock.h"
 
 #define CHUNK (1U << 20)
 
@@ -482,4 +483,16 @@ int create_image(struct hostfile *file, const struct create_opts *opts,
 	if (!ret && o.progress)
 		o.progress(o.progress_arg, 1000);
 	return ret;
+}
+
+int create_exclusive(struct hostfile *file, const struct create_opts *opts,
+		     struct err *err)
+{
+	int r = hostlock_take(file, HOSTLOCK_CREATE, err);
+
+	if (r < 0 && r != -EOPNOTSUPP)
+		return r;
+	r = create_image(file, opts, err);
+	hostlock_drop(file, HOSTLOCK_CREATE);
+	return r;
 }

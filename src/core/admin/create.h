@@ -37,3 +37,8 @@ struct create_opts {
  */
 int create_image(struct hostfile *file, const struct create_opts *opts,
 		 struct err *err);
+
+/* As create_image(), with QEMU's locks of who makes an image held meanwhile,
+ * where the file system has locks. -EAGAIN: somebody uses the file. */
+int create_exclusive(struct hostfile *file, const struct create_opts *opts,
+		     struct err *err);

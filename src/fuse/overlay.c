@@ -1,0 +1,140 @@
+#include "fuse/overlay.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "core/admin/create.h"
+#include "core/image/info.h"
+
+/* The size of the disk below; also says whether it can be opened at all. */
+static int base_size(const struct opts *o, uint64_t *size, struct err *err)
+{
+	struct image_opts ro = o->img;
+	struct image *img;
+	int r;
+
+	ro.readonly = true;
+	r = image_open(&img, o->image, &ro, err);
+	if (r < 0)
+		return r;
+	*size = image_size(img);
+	return image_close(img);
+}
+
+/* Make F, empty, an overlay over the image. */
+static int make(const struct opts *o, struct hostfile *f, struct err *err)
+{
+	struct create_opts c = { .backing_file = o->image,
+				 .backing_format = "qcow2" };
+	int r = base_size(o, &c.size, err);
+
+	if (r < 0)
+		return r;
+	return o->img.no_lock ? create_image(f, &c, err)
+			      : create_exclusive(f, &c, err);
+}
+
+/* Does the overlay in file PATH lie over the image? */
+static bool is_ours(const struct opts *o, const char *path,
+		    const struct info *info)
+{
+	const char *slash = strrchr(path, '/');
+	char name[PATH_MAX];
+	struct stat a, b;
+
+	if (!info->backing_name)
+		return false;
+	if (info->backing_name[0] == '/' || !slash)
+		snprintf(name, sizeof(name), "%s", info->backing_name);
+	else
+		snprintf(name, sizeof(name), "%.*s/%s", (int)(slash - path),
+			 path, info->backing_name);
+	return stat(name, &a) == 0 && stat(o->image, &b) == 0 &&
+	       a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static int check_ours(const struct opts *o, struct hostfile *f,
+		      struct err *err)
+{
+	struct info info;
+	int r = info_read(&info, f, err);
+
+	if (r < 0)
+		return r;
+	if (!is_ours(o, o->cow_file, &info))
+		r = err_set(err, -EEXIST,
+			    "it exists, and is no overlay over this image; name a file that does not exist");
+	info_fini(&info);
+	return r;
+}
+
+static int open_named(const struct opts *o, struct hostfile **f,
+		      struct err *err)
+{
+	bool fresh = access(o->cow_file, F_OK) < 0;
+	struct host_stat st;
+	int r = hostfile_open(f, AT_FDCWD, o->cow_file,
+			      HOSTFILE_RDWR | HOSTFILE_CREATE, err);
+
+	if (r < 0)
+		return r;
+	r = hostfile_stat(*f, &st);
+	if (r < 0)
+		err_set_sys(err, r, "cannot stat");
+	else
+		r = st.size ? check_ours(o, *f, err) : make(o, *f, err);
+	if (r == 0)
+		return 0;
+	err_wrap(err, "-o cow=%s", o->cow_file);
+	hostfile_close(*f);
+	if (fresh)
+		unlink(o->cow_file);
+	return r;
+}
+
+static int open_nameless(const struct opts *o, struct hostfile **f,
+			 struct err *err)
+{
+	const char *dir = getenv("TMPDIR");
+	char path[PATH_MAX];
+	int r, fd;
+
+	snprintf(path, sizeof(path), "%s/rawcow-XXXXXX",
+		 dir && *dir == '/' ? dir : "/var/tmp");
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return err_set_sys(err, -errno, "-o cow: cannot make %s", path);
+	r = hostfile_open(f, AT_FDCWD, path, HOSTFILE_RDWR, err);
+	unlink(path);
+	close(fd);
+	if (r < 0)
+		return r;
+	r = make(o, *f, err);
+	if (r < 0)
+		hostfile_close(*f);
+	return r;
+}
+
+int overlay_open(struct image **out, const struct opts *o, struct err *err)
+{
+	struct image_opts img = o->img;
+	struct hostfile *f;
+	int r = o->cow_file ? open_named(o, &f, err) : open_nameless(o, &f, err);
+
+	if (r < 0)
+		return r;
+	/* the user has named it: no policy stands against it */
+	img.backing_file = o->image;
+	img.backing_format = "qcow2";
+	r = image_open_file(out, f, &img, err);
+	if (r < 0)
+		hostfile_close(f);
+	return r;
+}
