@@ -5,8 +5,10 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/args.h"
+#include "cli/mounted.h"
 #include "cli/snaptext.h"
 #include "core/admin/snapshot.h"
 
@@ -18,9 +20,10 @@ struct snapshot_args {
 
 static void usage(void)
 {
-	fputs("rawcow snapshot [OPTION...] IMAGE\n"
+	fputs("rawcow snapshot [OPTION...] IMAGE|MOUNTPOINT\n"
 	      "List, make, apply or delete internal snapshots of IMAGE, which "
-	      "must not be\nmounted or in use.\n\n"
+	      "must not be in\nuse, or of the image mounted at MOUNTPOINT (not "
+	      "-a).\n\n"
 	      "  -l, --list            list them (the default)\n"
 	      "  -c, --create NAME     keep the disk as it is now\n"
 	      "  -a, --apply NAME      make the disk what it was; what it is now "
@@ -137,6 +140,27 @@ static int list(const struct snapshot_args *a)
 	return ret < 0 || fflush(stdout) ? 1 : 0;
 }
 
+/* The image is mounted: its server does it. */
+static int change_mounted(const struct snapshot_args *a)
+{
+	struct ctl_order o = { .verb = a->what == 'c' ? CTL_SNAPSHOT_CREATE :
+							CTL_SNAPSHOT_DELETE };
+	struct err err = { "" };
+	int ret;
+
+	if (a->what == 'a')
+		ret = err_set(&err, -EBUSY, "the disk cannot change under those"
+			      " who use it: unmount it, and apply the snapshot "
+			      "to the image");
+	else if (strlen(a->name) >= sizeof(o.name))
+		ret = err_set(&err, -EINVAL, "the name is too long");
+	else {
+		snprintf(o.name, sizeof(o.name), "%s", a->name);
+		ret = mounted_order(a->image, &o, &err);
+	}
+	return ret < 0 ? cmd_fail(a->image, &err) : 0;
+}
+
 static int change(const struct snapshot_args *a)
 {
 	const struct image_opts opts = { .no_backing = true };
@@ -166,6 +190,7 @@ int cmd_snapshot(int argc, char **argv)
 {
 	struct snapshot_args a = { 0 };
 	struct err err = { "" };
+	char source[512];
 
 	if (parse(&a, argc, argv, &err) < 0)
 		return cmd_fail(NULL, &err);
@@ -173,5 +198,11 @@ int cmd_snapshot(int argc, char **argv)
 		usage();
 		return fflush(stdout) ? 1 : 0;
 	}
-	return a.what == 'l' ? list(&a) : change(&a);
+	if (!mounted_at(a.image, source, sizeof(source)))
+		return a.what == 'l' ? list(&a) : change(&a);
+	if (a.what != 'l')
+		return change_mounted(&a);
+	a.image = source;
+	a.shared = true;
+	return list(&a);
 }

@@ -24,7 +24,7 @@ static const struct command {
 	{ "map", cmd_map, "map [--json] IMAGE", "say what lies where in IMAGE" },
 	{ "resize", cmd_resize, "resize [--shrink] IMAGE [+|-]SIZE",
 	  "give the disk in IMAGE another size" },
-	{ "snapshot", cmd_snapshot, "snapshot [-l|-c|-a|-d NAME] IMAGE",
+	{ "snapshot", cmd_snapshot, "snapshot [-l|-c|-a|-d NAME] IMAGE|MOUNTPOINT",
 	  "list, make, apply, delete internal snapshots" },
 };
 

@@ -1,11 +1,15 @@
 #include "fuse/ctl.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "core/admin/snapshot.h"
 
 static bool send_to(const char *addr, unsigned len, enum ctl_kind kind,
 		    int result)
@@ -49,6 +53,25 @@ void ctl_commit(struct ctl *c, struct image *img, struct ctl_request *req)
 	memcpy(c->addr, req->addr, CTL_ADDR_MAX);
 	c->addr_len = req->hello ? req->addr_len : 0;
 	lock_drop(&c->lock);
+}
+
+void ctl_obey(struct image *img, struct ctl_order *order)
+{
+	struct err err = { "" };
+
+	order->name[CTL_NAME_MAX - 1] = '\0';
+	switch (order->verb) {
+	case CTL_SNAPSHOT_CREATE:
+		order->result = snapshot_create(img, order->name, &err);
+		break;
+	case CTL_SNAPSHOT_DELETE:
+		order->result = snapshot_delete(img, order->name, &err);
+		break;
+	default:
+		order->result = err_set(&err, -ENOTSUP,
+					"the server of this mount is older and does not know that");
+	}
+	snprintf(order->text, sizeof(order->text), "%s", err.text);
 }
 
 void ctl_bye(struct ctl *c, int result)

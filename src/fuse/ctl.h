@@ -1,6 +1,7 @@
 /*
- * ctl: what "rawcow umount" and the server of a mount say to each other: an
- * ioctl on the disk file, answered after a commit, and two datagrams.
+ * ctl: what other rawcow commands and the server of a mount say to each other,
+ * by ioctls on the disk file. "rawcow umount" asks for a commit, and gets two
+ * datagrams besides; orders change the image under the mount.
  *
  * The caller binds a datagram socket to an abstract address and names it in
  * the ioctl. The server sends a CTL_HELLO there at once (the credentials of
@@ -29,6 +30,24 @@ struct ctl_request {
 
 #define CTL_IOC_COMMIT _IOWR('R', 0x71, struct ctl_request)
 
+/* Work on the image while it is mounted; also by an ioctl on the disk file. */
+enum ctl_verb {
+	CTL_SNAPSHOT_CREATE = 1,
+	CTL_SNAPSHOT_DELETE = 2,
+};
+
+#define CTL_NAME_MAX 512
+#define CTL_TEXT_MAX 512
+
+struct ctl_order {
+	uint32_t verb;		 /* in: enum ctl_verb */
+	char name[CTL_NAME_MAX]; /* in: NUL-terminated */
+	int32_t result;		 /* out: 0 or -errno */
+	char text[CTL_TEXT_MAX]; /* out: why not; NUL-terminated */
+};
+
+#define CTL_IOC_ORDER _IOWR('R', 0x72, struct ctl_order)
+
 enum ctl_kind { CTL_HELLO = 0x72630001, CTL_BYE = 0x72630002 };
 
 struct ctl_message {
@@ -48,6 +67,9 @@ void ctl_fini(struct ctl *c);
 
 /* Commit IMG and fill the answer of REQ. */
 void ctl_commit(struct ctl *c, struct image *img, struct ctl_request *req);
+
+/* Do what ORDER says with IMG and fill its answer. */
+void ctl_obey(struct image *img, struct ctl_order *order);
 
 /* The image is closed, with RESULT: tell who waits. */
 void ctl_bye(struct ctl *c, int result);

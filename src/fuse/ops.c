@@ -430,29 +430,44 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
+static void ioctl_commit(struct ops_server *s, fuse_req_t req, const void *in)
+{
+	struct ctl_request c;
+
+	memcpy(&c, in, sizeof(c));
+	ctl_commit(&s->ctl, s->img, &c);
+	fuse_reply_ioctl(req, 0, &c, sizeof(c));
+}
+
+static void ioctl_order(struct ops_server *s, fuse_req_t req, const void *in)
+{
+	struct ctl_order o;
+
+	memcpy(&o, in, sizeof(o));
+	ctl_obey(s->img, &o);
+	fuse_reply_ioctl(req, 0, &o, sizeof(o));
+}
+
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 		     struct fuse_file_info *fi, unsigned flags,
 		     const void *in, size_t in_len, size_t out_len)
 {
 	struct ops_server *s = server_of(req);
 	uid_t uid = fuse_req_ctx(req)->uid;
-	struct ctl_request c;
+	size_t size = _IOC_SIZE(cmd);
 
 	(void)arg;
 	(void)fi;
 	(void)flags;
-	if (cmd != CTL_IOC_COMMIT || !disk_of(s, ino) ||
-	    in_len < sizeof(c) || out_len < sizeof(c)) {
+	if ((cmd != CTL_IOC_COMMIT && cmd != CTL_IOC_ORDER) ||
+	    !disk_of(s, ino) || in_len < size || out_len < size)
 		reply_status(req, -ENOTTY);
-		return;
-	}
-	if (uid != 0 && uid != getuid()) {
+	else if (uid != 0 && uid != getuid())
 		reply_status(req, -EPERM);
-		return;
-	}
-	memcpy(&c, in, sizeof(c));
-	ctl_commit(&s->ctl, s->img, &c);
-	fuse_reply_ioctl(req, 0, &c, sizeof(c));
+	else if (cmd == CTL_IOC_COMMIT)
+		ioctl_commit(s, req, in);
+	else
+		ioctl_order(s, req, in);
 }
 
 void ops_server_init(struct ops_server *s)

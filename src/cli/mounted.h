@@ -1,0 +1,19 @@
+/*
+ * mounted: commands that are given a mount point in the place of an image.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "fuse/ctl.h"
+
+/* Is PATH a mount of rawcow's? SOURCE (SIZE bytes) is the image then, as it was
+ * named when it was mounted. */
+bool mounted_at(const char *path, char *source, size_t size);
+
+/*
+ * Have the server of the mount at PATH carry ORDER out, after all that programs
+ * have written there. 0 or -errno with text, which names no file.
+ */
+int mounted_order(const char *path, struct ctl_order *order, struct err *err);
