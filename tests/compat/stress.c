@@ -8,6 +8,7 @@
  *
  * usage: stress [--seed N] [--combo K]
  */
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -18,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "core/admin/snapshot.h"
 #include "core/image/image.h"
 #include "tests/compat/combo.h"
 
@@ -31,6 +33,7 @@ static struct {
 	uint64_t *counter; /* 0: zero */
 	pthread_mutex_t *mutex;
 	int bad; /* atomic */
+	int over; /* atomic: the workers have ended */
 } s;
 
 static void block_fill(unsigned char *buf, uint64_t b)
@@ -117,6 +120,31 @@ static void *worker(void *arg)
 	return NULL;
 }
 
+/* Takes snapshots under the workers' hands and deletes them again; what they
+ * see does not change. Narrow refcounts may be full. */
+static void *snapshotter(void *arg)
+{
+	const struct timespec pause = { 0, 3000000 };
+	struct err err = { "" };
+
+	(void)arg;
+	while (!__atomic_load_n(&s.over, __ATOMIC_RELAXED)) {
+		int e = snapshot_create(s.img, "under load", &err);
+
+		nanosleep(&pause, NULL);
+		if (e == -ENOTSUP || e == -ERANGE)
+			continue;
+		if (e == 0)
+			e = snapshot_delete(s.img, "under load", &err);
+		if (e) {
+			fprintf(stderr, "%s\n", err.text);
+			complain("snapshot", 0, e);
+			break;
+		}
+	}
+	return NULL;
+}
+
 /* The blocks start as zero: the images have content of their own. */
 static int start(const struct combo *c)
 {
@@ -162,13 +190,13 @@ static int finish(const struct combo *c)
 
 static int run_combo(size_t k)
 {
-	pthread_t tids[THREADS];
+	pthread_t tids[THREADS], snap;
 	struct combo c;
 	char text[128];
 	int bad;
 
 	combo_get(k, &c);
-	s.bad = 0;
+	s.bad = s.over = 0;
 	s.counter = calloc(c.size / BLOCK, sizeof(*s.counter));
 	s.mutex = calloc(c.size / BLOCK, sizeof(*s.mutex));
 	if (!s.counter || !s.mutex || combo_make(&c, s.seed + k) || start(&c))
@@ -178,8 +206,12 @@ static int run_combo(size_t k)
 	for (uintptr_t i = 0; i < THREADS; i++)
 		if (pthread_create(&tids[i], NULL, worker, (void *)i))
 			exit(1);
+	if (pthread_create(&snap, NULL, snapshotter, NULL))
+		exit(1);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(tids[i], NULL);
+	__atomic_store_n(&s.over, 1, __ATOMIC_RELAXED);
+	pthread_join(snap, NULL);
 	bad = finish(&c);
 	printf("%s: %s (--seed %" PRIu64 " --combo %zu)\n",
 	       bad ? "FAILED" : "ok", combo_text(&c, text), s.seed, k);
