@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/num.h"
+#include "core/admin/resize.h"
 #include "fuse/reply.h"
 
 /* Names never change; blocks and times do, but only by requests that make the
@@ -110,6 +111,37 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino,
 	fuse_reply_attr(req, &st, attr_timeout(s));
 }
 
+/* Make the image larger, for whoever writes or truncates behind its end. */
+static int grow(struct ops_server *s, uint64_t size)
+{
+	struct err err = { "" };
+	int rc;
+
+	if (s->readonly)
+		return -EROFS;
+	rc = resize_image(s->img, size, false, &err);
+	if (rc == -EINVAL && image_size(s->img) >= size)
+		return 0; /* another request has just made it as large */
+	if (rc)
+		log_limited(LOG_LEVEL_ERROR, "%s", err.text);
+	else if (s->own)
+		own_resized(s->own, image_size(s->img));
+	return rc;
+}
+
+/* The same size is how the server itself tells the kernel [own.h]. */
+static int set_size(struct ops_server *s, uint64_t size)
+{
+	uint64_t now = image_size(s->img);
+
+	if (size == now)
+		return 0;
+	if (!s->growable || size < now)
+		return -EOPNOTSUPP;
+	/* a disk has whole sectors */
+	return size % 512 ? -EINVAL : grow(s, size);
+}
+
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
 		       int to_set, struct fuse_file_info *fi)
 {
@@ -120,12 +152,14 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
 		reply_status(req, -ENOENT);
 		return;
 	}
-	/* the same size is how the server itself tells the kernel [own.h] */
-	if ((to_set & FUSE_SET_ATTR_SIZE) &&
-	    (nd->kind != NODE_DISK ||
-	     (uint64_t)st->st_size != image_size(s->img))) {
-		reply_status(req, -EOPNOTSUPP);
-		return;
+	if (to_set & FUSE_SET_ATTR_SIZE) {
+		int rc = nd->kind == NODE_DISK ?
+				 set_size(s, (uint64_t)st->st_size) :
+				 -EOPNOTSUPP;
+		if (rc) {
+			reply_status(req, rc);
+			return;
+		}
 	}
 	node_set(&s->nodes, nd, st, to_set);
 	op_getattr(req, ino, fi);
@@ -272,6 +306,10 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 	size_t n;
 	int rc;
 
+	if (s->growable && off + len > end) {
+		(void)!grow(s, off + len);
+		end = image_size(s->img);
+	}
 	if (off >= end || len == 0) {
 		write_outside(s, req, len, fi);
 		return;

@@ -23,6 +23,7 @@ struct ops_server {
 	bool writeback; /* asked for; the kernel's write-back cache */
 	bool direct_io;
 	bool flush_each_write;
+	bool growable; /* a larger size makes the image larger */
 
 	struct node_table nodes;
 	atomic_bool kernel_writeback; /* the kernel has it on */

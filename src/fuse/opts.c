@@ -54,6 +54,7 @@ const char opts_help[] =
 	"  -o locking=on|off              on\n"
 	"  -o snapshot=NAME|ID            an internal snapshot, read-only\n"
 	"  -o cow[=FILE]                  IMAGE stays as it is; writes go to FILE\n"
+	"  -o growable                    truncate and writes past the end resize\n"
 	"  -o detect_zeroes=off|on|unmap  off\n"
 	"  -o compress[=zlib|zstd]        write whole clusters compressed\n"
 	"  -o force_share                 with ro: beside a program that writes\n"

@@ -38,6 +38,7 @@ struct opts {
 	enum opts_cache cache;
 	struct image_opts img; /* its strings are those below */
 	char *backing_file, *snapshot;
+	bool growable;
 	bool cow;	/* writes go to an overlay */
 	char *cow_file; /* absolute; NULL: one that vanishes */
 	unsigned commit_interval; /* seconds */

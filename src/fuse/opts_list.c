@@ -360,6 +360,7 @@ static const struct item items[] = {
 	SIMPLE("backing_file", set_backing_file),
 	SIMPLE("snapshot", set_snapshot),
 	SIMPLE("cow", set_cow),
+	FLAG("growable", set_true, growable),
 	NUMBER("commit_interval", commit_interval, 1, COMMIT_MAX),
 	FLAG("l2_cache_size", set_size, img.l2_cache_size),
 	FLAG("refcount_cache_size", set_size, img.refcount_cache_size),
@@ -407,7 +408,6 @@ static const struct item items[] = {
 
 	/* planned; refused so that nobody believes they work */
 	SIMPLE("partition", not_yet),
-	SIMPLE("growable", not_yet),
 	SIMPLE("data_file", not_yet),
 	SIMPLE("key_file", not_yet), SIMPLE("key_fd", not_yet),
 	SIMPLE("idle_timeout", not_yet),

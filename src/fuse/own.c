@@ -105,7 +105,12 @@ static void do_seek(struct own *own, const struct seek *s)
 
 static void do_fix_size(struct own *own)
 {
-	if (truncate(own->path, (off_t)own->setup.size) < 0)
+	uint64_t size;
+
+	lock_take(&own->lock);
+	size = own->setup.size;
+	lock_drop(&own->lock);
+	if (truncate(own->path, (off_t)size) < 0)
 		log_limited(LOG_LEVEL_WARN, "cannot set the size of the disk "
 			    "file back after a write beyond its end: %s",
 			    strerror(errno));
@@ -189,6 +194,13 @@ void own_fix_size(struct own *own)
 	lock_take(&own->lock);
 	own->fix_size = true;
 	lock_cond_wake_all(&own->changed);
+	lock_drop(&own->lock);
+}
+
+void own_resized(struct own *own, uint64_t size)
+{
+	lock_take(&own->lock);
+	own->setup.size = size;
 	lock_drop(&own->lock);
 }
 

@@ -39,6 +39,9 @@ int own_start(struct own **out, const struct own_setup *setup);
 /* Have SETUP's seek() called for REQ soon. -ENOMEM. */
 int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence);
 
+/* The disk has SIZE bytes from now on. */
+void own_resized(struct own *own, uint64_t size);
+
 /* A write beyond the end was refused. */
 void own_fix_size(struct own *own);
 

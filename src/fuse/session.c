@@ -82,6 +82,7 @@ static int open_image(struct session *s, struct err *err)
 		log_line(LOG_LEVEL_WARN, "%s is read-only: %s", s->o->image,
 			 image_readonly_reason(s->server.img));
 	s->server.readonly = image_readonly(s->server.img);
+	s->server.growable = s->o->growable;
 	return 0;
 }
 

@@ -53,7 +53,7 @@ for opts in cache=fast backing=sometimes commit_interval=x commit_interval=-1 \
 done
 refuses_mount "force.share" img mnt -o force_share
 # Parts that are not there yet.
-for opts in data_file=x key_file=x partition=1 growable; do
+for opts in data_file=x key_file=x partition=1; do
 	refuses_mount "${opts%%=*}|${opts//_/-}" img mnt -o "$opts"
 done
 refuses_mount "backing_file|none" over mnt -o backing_file=none.qcow2:qcow2

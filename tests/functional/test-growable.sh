@@ -1,0 +1,72 @@
+#!/bin/bash
+# -o growable: truncate and writes past the end make the image larger; without it
+# they are refused as before.
+. "$(dirname "$0")/functions.sh"
+requires fuse qemu-img jq helpers
+
+oracle=raw
+head -c 3M /dev/urandom >base.raw
+for opts in growable growable,cache=none growable,cache=writethrough; do
+	for place in mnt dir; do
+		rm -rf mnt dir img raw
+		mkdir dir
+		: >mnt
+		qemu-img create -q -f qcow2 -b base.raw -F raw \
+			-o cluster_size=4k img 1M
+		head -c 1M base.raw >raw
+		mount_image img $place -o "$opts"
+		disk=$(disk_of $place)
+		both write 900000 100000 1
+		truncate -s 2M "$disk"
+		truncate -s 2M raw
+		[ "$(stat -c %s "$disk")" = $((2 << 20)) ] || fail "size $(stat -c %s "$disk")"
+		same_file "$disk" raw # the backing file does not shine through
+		both write $((3 << 19)) 200000 2
+		truncate -s 40M "$disk"
+		truncate -s 40M raw
+		both write 39M 300000 3
+		# past the end: over it, and behind a gap
+		both write $((40 << 20)) 65536 4
+		both write $(((50 << 20) - 4096)) 8192 5
+		same_file "$disk" raw
+		! truncate -s 1M "$disk" 2>/dev/null || fail "it got smaller"
+		! truncate -s 60000001 "$disk" 2>/dev/null || fail "half a sector"
+		same_file "$disk" raw
+		umount_wait $place
+		check_clean img
+		same_content img raw
+		[ "$(qemu-img info --output=json img | jq '."virtual-size"')" = \
+			$(((50 << 20) + 4096)) ] || fail "size of the image"
+	done
+done
+
+# grown while a writer is at work
+rm -f img raw
+qemu-img create -q -f qcow2 img 8M
+truncate -s 8M raw
+: >mnt
+disk=mnt
+mount_image img mnt -o growable
+for ((i = 0; i < 40; i++)); do
+	"$HELPERS" write mnt $((i * 150000)) 150000 $i
+done &
+for ((k = 9; k < 30; k++)); do
+	truncate -s ${k}M mnt
+done
+wait $!
+for ((i = 0; i < 40; i++)); do
+	"$HELPERS" write raw $((i * 150000)) 150000 $i
+done
+truncate -s 29M raw
+same_file mnt raw
+umount_wait mnt
+check_clean img
+same_content img raw
+
+mount_image img mnt
+! truncate -s 100M mnt 2>/dev/null || fail "grown without being growable"
+umount_wait mnt
+mount_image img mnt -o ro,growable
+! truncate -s 100M mnt 2>/dev/null || fail "grown although read-only"
+umount_wait mnt
+same_content img raw
