@@ -107,7 +107,6 @@ refuses 'data file' "$RAWCOW" check df
 refuse_status=1
 refuses 'not a qcow2' "$RAWCOW" check raw
 refuses 'does not exist|No such' "$RAWCOW" check nowhere
-refuses 'repair' "$RAWCOW" check -r all good
 refuses 'image' "$RAWCOW" check
 : >empty
 refuses 'not a qcow2' "$RAWCOW" check empty

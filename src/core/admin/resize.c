@@ -114,14 +114,15 @@ static int move_l1(struct image *img, uint32_t n, uint64_t size)
 	return 0;
 }
 
-/* Make what is about to appear read as zero, while nobody can see it. */
+/* Make [FROM, TO), of which nobody can see anything, read as zero. */
 static int clear_exposed(struct image *img, uint64_t from, uint64_t to)
 {
+	uint64_t size = img->geom.size;
 	int r;
 
 	image_set_size(img, to);
 	r = zero_range(&img->disk, from, to - from, true);
-	image_set_size(img, from);
+	image_set_size(img, size);
 	return r;
 }
 
@@ -137,8 +138,10 @@ static int grow(struct image *img, uint64_t size)
 {
 	uint64_t old = img->geom.size;
 	uint64_t n = geom_l1_entries(&img->geom, size);
+	/* all of the last cluster: who grows the disk next may not look */
+	uint64_t edge = num_round_up(size, img->geom.cluster_size);
 	bool clean;
-	int r = is_clean(img, old, size, &clean);
+	int r = is_clean(img, old, edge, &clean);
 
 	if (r < 0)
 		return r;
@@ -148,7 +151,7 @@ static int grow(struct image *img, uint64_t size)
 	if (r == 0 && !clean && SEED_BUG(SEED_SIZE_EARLY))
 		r = put_size(img, size);
 	if (r == 0 && !clean)
-		r = clear_exposed(img, old, size);
+		r = clear_exposed(img, old, edge);
 	if (r == 0 && img->meta.header.size != size)
 		r = put_size(img, size);
 	if (r == 0)
@@ -232,8 +235,7 @@ static int free_behind(struct image *img, uint64_t size, uint64_t old)
 
 	/* the rest of the last cluster would come back with a larger size */
 	if (edge > size)
-		r = zero_range(&img->disk, size, NUM_MIN(edge, old) - size,
-			       false);
+		r = clear_exposed(img, size, edge);
 	if (r == 0)
 		r = unmap_behind(m, edge,
 				 num_round_up(old, img->geom.cluster_size));
