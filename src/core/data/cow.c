@@ -47,7 +47,7 @@ static int merged_cluster(struct disk *d, uint64_t hoff, uint64_t goff,
 	if (r < 0)
 		return r;
 	memcpy(c + at, buf, (size_t)len);
-	return payload_write(d, c, size, hoff, goff);
+	return payload_write(d, c, size, hoff);
 }
 
 int cow_write(struct disk *d, const struct cow_run *run, const uint8_t *buf,
@@ -58,7 +58,7 @@ int cow_write(struct disk *d, const struct cow_run *run, const uint8_t *buf,
 	uint64_t end = run->n * size;
 
 	if ((run->fresh && run->zero) || SEED_BUG(SEED_COW_FILL_LATE))
-		return payload_write(d, buf, len, run->hoff + at, goff);
+		return payload_write(d, buf, len, run->hoff + at);
 	while (len) {
 		uint64_t c = num_round_down(at, size);
 		uint64_t in = at - c;
@@ -67,8 +67,7 @@ int cow_write(struct disk *d, const struct cow_run *run, const uint8_t *buf,
 
 		if (in == 0 && step == size) {
 			step = num_round_down(NUM_MIN(len, end - at), size);
-			r = payload_write(d, buf, step, run->hoff + at,
-					  run->goff + at);
+			r = payload_write(d, buf, step, run->hoff + at);
 		} else {
 			r = merged_cluster(d, run->hoff + c, run->goff + c, buf,
 					   in, step);

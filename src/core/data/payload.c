@@ -18,21 +18,17 @@ static int read_short(struct disk *d, size_t len, uint64_t hoff)
 		       : -EIO;
 }
 
-int payload_read(struct disk *d, void *buf, size_t len, uint64_t hoff,
-		 uint64_t goff)
+int payload_read(struct disk *d, void *buf, size_t len, uint64_t hoff)
 {
 	size_t got;
 	int r = hostfile_pread(d->file, buf, len, hoff, &got);
 
-	(void)goff;
 	if (r < 0 || got == len)
 		return r;
 	return read_short(d, len, hoff);
 }
 
-int payload_write(struct disk *d, const void *buf, size_t len, uint64_t hoff,
-		  uint64_t goff)
+int payload_write(struct disk *d, const void *buf, size_t len, uint64_t hoff)
 {
-	(void)goff;
 	return hostfile_pwrite_full(d->file, buf, len, hoff);
 }
