@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/mem.h"
 #include "core/admin/create.h"
 #include "core/image/info.h"
 
@@ -28,15 +27,14 @@ static int base_size(const struct opts *o, uint64_t *size, struct err *err)
 	return image_close(img);
 }
 
-/* Make F, empty, an overlay over the image. */
-static int make(const struct opts *o, struct hostfile *f, struct err *err)
+/* Make F, empty, an overlay of SIZE bytes over the image. */
+static int make(const struct opts *o, struct hostfile *f, uint64_t size,
+		struct err *err)
 {
-	struct create_opts c = { .backing_file = o->image,
+	struct create_opts c = { .size = size,
+				 .backing_file = o->image,
 				 .backing_format = "qcow2" };
-	int r = base_size(o, &c.size, err);
 
-	if (r < 0)
-		return r;
 	return o->img.no_lock ? create_image(f, &c, err)
 			      : create_exclusive(f, &c, err);
 }
@@ -49,7 +47,8 @@ static bool is_ours(const struct opts *o, const char *path,
 	char name[PATH_MAX];
 	struct stat a, b;
 
-	if (!info->backing_name)
+	if (!info->backing_name || !info->backing_format ||
+	    strcmp(info->backing_format, "qcow2"))
 		return false;
 	if (info->backing_name[0] == '/' || !slash)
 		snprintf(name, sizeof(name), "%s", info->backing_name);
@@ -75,32 +74,34 @@ static int check_ours(const struct opts *o, struct hostfile *f,
 	return r;
 }
 
-static int open_named(const struct opts *o, struct hostfile **f,
-		      struct err *err)
+/* *FRESH: the file was not there before. */
+static int open_named(const struct opts *o, struct hostfile **f, uint64_t size,
+		      bool *fresh, struct err *err)
 {
-	bool fresh = access(o->cow_file, F_OK) < 0;
 	struct host_stat st;
-	int r = hostfile_open(f, AT_FDCWD, o->cow_file,
-			      HOSTFILE_RDWR | HOSTFILE_CREATE, err);
+	int r;
 
+	*fresh = access(o->cow_file, F_OK) < 0;
+	r = hostfile_open(f, AT_FDCWD, o->cow_file,
+			  HOSTFILE_RDWR | HOSTFILE_CREATE, err);
 	if (r < 0)
 		return r;
 	r = hostfile_stat(*f, &st);
 	if (r < 0)
 		err_set_sys(err, r, "cannot stat");
 	else
-		r = st.size ? check_ours(o, *f, err) : make(o, *f, err);
+		r = st.size ? check_ours(o, *f, err) : make(o, *f, size, err);
 	if (r == 0)
 		return 0;
 	err_wrap(err, "-o cow=%s", o->cow_file);
 	hostfile_close(*f);
-	if (fresh)
+	if (*fresh)
 		unlink(o->cow_file);
 	return r;
 }
 
 static int open_nameless(const struct opts *o, struct hostfile **f,
-			 struct err *err)
+			 uint64_t size, struct err *err)
 {
 	const char *dir = getenv("TMPDIR");
 	char path[PATH_MAX];
@@ -116,7 +117,7 @@ static int open_nameless(const struct opts *o, struct hostfile **f,
 	close(fd);
 	if (r < 0)
 		return r;
-	r = make(o, *f, err);
+	r = make(o, *f, size, err);
 	if (r < 0)
 		hostfile_close(*f);
 	return r;
@@ -126,15 +127,23 @@ int overlay_open(struct image **out, const struct opts *o, struct err *err)
 {
 	struct image_opts img = o->img;
 	struct hostfile *f;
-	int r = o->cow_file ? open_named(o, &f, err) : open_nameless(o, &f, err);
+	bool fresh = false;
+	uint64_t size;
+	int r = base_size(o, &size, err);
 
+	if (r == 0)
+		r = o->cow_file ? open_named(o, &f, size, &fresh, err)
+				: open_nameless(o, &f, size, err);
 	if (r < 0)
 		return r;
 	/* the user has named it: no policy stands against it */
 	img.backing_file = o->image;
 	img.backing_format = "qcow2";
 	r = image_open_file(out, f, &img, err);
-	if (r < 0)
-		hostfile_close(f);
+	if (r == 0)
+		return 0;
+	hostfile_close(f);
+	if (fresh)
+		unlink(o->cow_file);
 	return r;
 }

@@ -58,6 +58,16 @@ other=$(sum_of other)
 refuses_mount "exists.*overlay" img mnt -o cow=other
 [ "$other" = "$(sum_of other)" ] || fail "another file was changed"
 refuses_mount "cow" img mnt -o cow,ro
+# recorded with another format: QEMU would read something else below it
+qemu-img create -q -f qcow2 -b img -F raw asraw 1M
+refuses_mount "exists.*overlay" img mnt -o cow=asraw
+# one file more than a chain may have: nothing is left
+qemu-img create -q -f qcow2 c1 1M
+for ((i = 2; i <= 64; i++)); do
+	qemu-img create -q -u -f qcow2 -b c$((i - 1)) -F qcow2 c$i 1M
+done
+refuses_mount "chain|64" c64 mnt -o cow=new.qcow2
+[ ! -e new.qcow2 ] || fail "an overlay that cannot be opened is left"
 refuses_mount "nosuch" img mnt -o cow=nosuch/over
 refuses_mount "nosuch" nosuch mnt -o cow=new.qcow2
 [ ! -e new.qcow2 ] || fail "an overlay over nothing is left"
