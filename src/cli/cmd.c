@@ -8,6 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool cmd_parse(const struct args_spec *spec, void *into, int argc, char **argv,
+	       int *status)
+{
+	struct err err = { "" };
+	int ret = args_parse(spec, into, argc, argv, &err);
+
+	if (ret < 0)
+		*status = cmd_fail(NULL, &err);
+	else if (ret == ARGS_HELPED)
+		*status = fflush(stdout) ? 1 : 0;
+	return ret == 0;
+}
+
 int cmd_fail(const char *image, const struct err *err)
 {
 	char name[1024];

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
+#include "cli/args.h"
 #include "core/host/hostfile.h"
 #include "core/host/hostlock.h"
 
@@ -22,6 +23,11 @@ int cmd_check(int argc, char **argv);
 int cmd_map(int argc, char **argv);
 int cmd_resize(int argc, char **argv);
 int cmd_snapshot(int argc, char **argv);
+
+/* args_parse() for a command. False when it is over: with the help, *STATUS 0,
+ * or with a message, *STATUS 1. */
+bool cmd_parse(const struct args_spec *spec, void *into, int argc, char **argv,
+	       int *status);
 
 /* Print "rawcow: IMAGE: text" on stderr, the name escaped; IMAGE may be NULL
  * when the text says which file. Returns 1. */

@@ -22,7 +22,7 @@ enum { STATUS_OK, STATUS_FAILED, STATUS_CORRUPT, STATUS_LEAKS,
 struct check_args {
 	const char *image;
 	enum check_repair repair;
-	bool json, shared, progress, quiet, help;
+	bool json, shared, progress, quiet;
 };
 
 struct listing {
@@ -37,28 +37,6 @@ static const char *const class_name[] = {
 	[PROBLEM_LEAK] = "leak",
 	[PROBLEM_CHECK_ERROR] = "check-error",
 };
-
-static void usage(void)
-{
-	fputs("rawcow check [OPTION...] IMAGE\n"
-	      "Look for errors and leaked clusters; IMAGE is changed only with "
-	      "-r.\n\n"
-	      "  -r, --repair=leaks    free leaked clusters\n"
-	      "  -r, --repair=all      and put refcounts and COPIED flags right, "
-	      "and clear\n"
-	      "                        the marks dirty and corrupt\n"
-	      "  --output=human|json   how to print (--json for short)\n"
-	      "  -U, --force-share     read IMAGE although another program "
-	      "writes it:\n"
-	      "                        it may look damaged then\n"
-	      "  -p, --progress        show progress on a terminal\n"
-	      "  -q, --quiet           print nothing but errors\n"
-	      "  -f, --format=qcow2    accepted, since there is no other\n"
-	      "  -h, --help            this text\n\n"
-	      "Exit status: 0 no errors; 1 the check could not be made; "
-	      "2 errors;\n3 leaked clusters, but no errors; "
-	      "63 not supported.\n", stdout);
-}
 
 static void on_problem(void *arg, const struct problem *p)
 {
@@ -152,71 +130,59 @@ static void print_human(const struct listing *l, const struct check_result *r)
 	printf("Image end offset: %" PRIu64 "\n", r->image_end_offset);
 }
 
-static const char *const repairs[] = { "leaks", "all", NULL };
-
-static int parse(struct check_args *a, int argc, char **argv, struct err *err)
+static int take_repair(void *field, const char *name, const char *value,
+		       struct err *err)
 {
-	enum { OPT_OUTPUT = ARGS_LONG, OPT_JSON };
-	static const struct option longs[] = {
-		{ "output", required_argument, NULL, OPT_OUTPUT },
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "force-share", no_argument, NULL, 'U' },
-		{ "progress", no_argument, NULL, 'p' },
-		{ "quiet", no_argument, NULL, 'q' },
-		{ "format", required_argument, NULL, 'f' },
-		{ "repair", required_argument, NULL, 'r' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 }
-	};
-	int opt;
-	int ret;
+	static const char *const words[] = { "leaks", "all", NULL };
+	int i = args_word(name, value, words, err);
 
-	while ((opt = args_next(argc, argv, ":Upqf:r:h", longs, err)) != -1) {
-		switch (opt) {
-		case OPT_OUTPUT:
-			ret = args_output(optarg, &a->json, err);
-			if (ret < 0)
-				return ret;
-			break;
-		case OPT_JSON:
-			a->json = true;
-			break;
-		case 'U':
-			a->shared = true;
-			break;
-		case 'p':
-			a->progress = true;
-			break;
-		case 'q':
-			a->quiet = true;
-			break;
-		case 'f':
-			ret = args_format(optarg, err);
-			if (ret < 0)
-				return ret;
-			break;
-		case 'r':
-			ret = args_word("-r", optarg, repairs, err);
-			if (ret < 0)
-				return ret;
-			a->repair = ret ? CHECK_REPAIR_ALL : CHECK_REPAIR_LEAKS;
-			break;
-		case 'h':
-			a->help = true;
-			return 0;
-		default:
-			return -EINVAL;
-		}
-	}
-	if (argc - optind != 1)
-		return err_set(err, -EINVAL, "check takes one image; see "
-			       "rawcow check -h");
+	if (i < 0)
+		return i;
+	*(enum check_repair *)field = i ? CHECK_REPAIR_ALL :
+					  CHECK_REPAIR_LEAKS;
+	return 0;
+}
+
+static int check_args(void *into, struct err *err)
+{
+	const struct check_args *a = into;
+
 	if (a->repair && a->shared)
 		return err_set(err, -EINVAL, "-U and -r exclude each other: "
 			       "two writers would destroy the image");
-	a->image = argv[optind];
 	return 0;
 }
+
+#define AT(f) offsetof(struct check_args, f)
+
+static const struct args_opt options[] = {
+	{ 'r', "repair", "leaks|all", take_repair, AT(repair),
+	  "leaks: free leaked clusters\n"
+	  "all: and put refcounts and COPIED flags right, and\n"
+	  "clear the marks dirty and corrupt" },
+	ARGS_OUTPUT(AT(json)),
+	{ 'U', "force-share", NULL, args_flag, AT(shared),
+	  "read IMAGE although another program writes it: it\n"
+	  "may look damaged then" },
+	ARGS_PROGRESS(AT(progress)),
+	ARGS_QUIET(AT(quiet)),
+	ARGS_FORMAT,
+	ARGS_END
+};
+
+static const struct args_spec spec = {
+	.usage = "check [OPTION...] IMAGE",
+	.what = "Look for errors and leaked clusters; IMAGE is changed only "
+		"with -r.",
+	.opts = options,
+	.tail = "Exit status: 0 no errors; 1 the check could not be made; 2 "
+		"errors;\n3 leaked clusters, but no errors; 63 not supported.",
+	.min_words = 1,
+	.max_words = 1,
+	.wants = "one image",
+	.words = { AT(image) },
+	.check = check_args,
+};
 
 static int status_of(const struct check_result *r)
 {
@@ -332,12 +298,8 @@ int cmd_check(int argc, char **argv)
 	struct err err = { "" };
 	int status;
 
-	if (parse(&a, argc, argv, &err) < 0)
-		return cmd_fail(NULL, &err);
-	if (a.help) {
-		usage();
-		return fflush(stdout) ? STATUS_FAILED : STATUS_OK;
-	}
+	if (!cmd_parse(&spec, &a, argc, argv, &status))
+		return status;
 	if (a.repair) {
 		if (cmd_open_rw(&file, a.image, &err) < 0)
 			return cmd_fail(NULL, &err);

@@ -21,227 +21,172 @@
 #include "core/image/info.h"
 
 struct create_args {
-	const char *image;
+	const char *image, *size_word;
 	char *backing_file, *backing_format; /* owned */
 	struct create_opts opts;
 	bool have_size;
-	bool quiet, progress, unsafe, force, help;
+	bool quiet, progress, unsafe, force;
 };
-
-static void usage(void)
-{
-	fputs("rawcow create [OPTION...] IMAGE [SIZE]\n"
-	      "Make a new qcow2 image of SIZE (512, 64k, 10G); without SIZE, as "
-	      "big as its\nbacking file.\n\n"
-	      "  -o OPT=VALUE,...\n"
-	      "     compat=0.10|1.1 (or v2|v3)      1.1\n"
-	      "     cluster_size=512..2M            64k\n"
-	      "     refcount_bits=1..64             16\n"
-	      "     preallocation=off|metadata|falloc|full\n"
-	      "     compression_type=zlib|zstd      zlib\n"
-	      "     lazy_refcounts=on|off           off\n"
-	      "     backing_file=FILE,backing_fmt=raw|qcow2\n"
-	      "  -b, --backing FILE      backing file; a relative name counts "
-	      "from IMAGE's folder\n"
-	      "  -F, --backing-format    its format: raw or qcow2, never "
-	      "guessed\n"
-	      "  -u, --backing-unsafe    do not look at the backing file; needs "
-	      "SIZE\n"
-	      "      --force             replace a file that is not empty\n"
-	      "  -p, --progress          show progress on a terminal\n"
-	      "  -q, --quiet             print nothing but errors\n"
-	      "  -f, --format=qcow2      accepted, since there is no other\n"
-	      "  -h, --help              this text\n", stdout);
-}
 
 /* --- options --------------------------------------------------------------- */
 
-static int set_string(char **dst, const char *value, struct err *err)
+static int take_string(void *field, const char *name, const char *value,
+		       struct err *err)
 {
+	char **dst = field;
+
+	(void)name;
 	free(*dst);
 	*dst = strdup(value);
 	return *dst ? 0 : err_set(err, -ENOMEM, "no memory for options");
 }
 
-static int set_word(const char *key, const char *value,
-		    const char *const *words, unsigned *out, struct err *err)
+static int take_compat(void *field, const char *name, const char *value,
+		       struct err *err)
 {
-	int i = args_word(key, value, words, err);
+	static const char *const words[] = { "0.10", "1.1", "v2", "v3", NULL };
+	int i = args_word(name, value, words, err);
 
 	if (i < 0)
 		return i;
-	*out = (unsigned)i;
+	*(unsigned *)field = 2 + (unsigned)i % 2;
 	return 0;
 }
 
-static int set_compat(struct create_args *a, const char *value,
-		      struct err *err)
-{
-	static const char *const words[] = { "0.10", "1.1", "v2", "v3", NULL };
-	unsigned i;
-	int ret = set_word("compat", value, words, &i, err);
-
-	if (!ret)
-		a->opts.version = 2 + i % 2;
-	return ret;
-}
-
-static int set_refcount_bits(struct create_args *a, const char *value,
-			     struct err *err)
+static int take_refcount_bits(void *field, const char *name, const char *value,
+			      struct err *err)
 {
 	uint64_t v;
-	int ret = args_size("refcount_bits", value, &v, err);
+	int ret = args_size(&v, name, value, err);
 
 	if (ret)
 		return ret;
 	if (!num_is_pow2(v) || v > 64)
 		return err_set(err, -EINVAL, "refcount_bits %" PRIu64 " is not "
 			       "a power of two from 1 to 64", v);
-	a->opts.refcount_bits = (unsigned)v;
+	*(unsigned *)field = (unsigned)v;
 	return 0;
 }
 
-static int set_cluster_size(struct create_args *a, const char *value,
-			    struct err *err)
+static int take_cluster_size(void *field, const char *name, const char *value,
+			     struct err *err)
 {
-	int ret = args_size("cluster_size", value, &a->opts.cluster_size, err);
+	uint64_t *size = field;
+	int ret = args_size(size, name, value, err);
 
-	if (!ret && !a->opts.cluster_size)
+	if (!ret && !*size)
 		ret = err_set(err, -EINVAL, "cluster_size 0 is not a power of "
 			      "two from 512 to 2M");
 	return ret;
 }
 
-static int set_preallocation(struct create_args *a, const char *value,
-			     struct err *err)
+static int take_preallocation(void *field, const char *name, const char *value,
+			      struct err *err)
 {
 	static const char *const words[] = { "off", "metadata", "falloc",
 					     "full", NULL };
-	unsigned i;
-	int ret = set_word("preallocation", value, words, &i, err);
+	int i = args_word(name, value, words, err);
 
-	if (!ret)
-		a->opts.prealloc = (enum create_prealloc)i;
-	return ret;
+	if (i < 0)
+		return i;
+	*(enum create_prealloc *)field = (enum create_prealloc)i;
+	return 0;
 }
 
-static int set_size(struct create_args *a, const char *value, struct err *err)
+static int take_compression(void *field, const char *name, const char *value,
+			    struct err *err)
 {
+	static const char *const words[] = { "zlib", "zstd", NULL };
+	int i = args_word(name, value, words, err);
+
+	if (i < 0)
+		return i;
+	*(unsigned *)field = (unsigned)i;
+	return 0;
+}
+
+static int take_size(void *into, const char *name, const char *value,
+		     struct err *err)
+{
+	struct create_args *a = into;
+
 	a->have_size = true;
-	return args_size("size", value, &a->opts.size, err);
+	return args_size(&a->opts.size, name, value, err);
 }
 
 /* Options of QEMU that have no meaning here unless they are off. */
-static int refuse_later(const char *key, const char *value, struct err *err)
+static int refuse_later(void *field, const char *name, const char *value,
+			struct err *err)
 {
-	static const char *const later[] = { "extended_l2", "data_file",
-					     "data_file_raw", "encryption",
-					     NULL };
-
-	for (int i = 0; later[i]; i++)
-		if (!strcmp(key, later[i]) && !strcmp(value, "off"))
-			return 0;
-		else if (!strcmp(key, later[i]))
-			return err_set(err, -ENOTSUP, "%s is not supported yet;"
-				       " leave it out", key);
-	if (!strncmp(key, "encrypt.", 8))
-		return err_set(err, -ENOTSUP,
-			       "encryption is not supported yet; leave it out");
-	return err_set(err, -EINVAL,
-		       "option '%.40s' is not known; see rawcow create -h", key);
+	(void)field;
+	if (!strcmp(value, "off"))
+		return 0;
+	return err_set(err, -ENOTSUP, "%s is not supported yet; leave it out",
+		       name);
 }
 
-static int set_option(void *ctx, const char *key, const char *value,
-		      struct err *err)
-{
-	static const char *const compressions[] = { "zlib", "zstd", NULL };
-	struct create_args *a = ctx;
+#define AT(f) offsetof(struct create_args, f)
 
-	if (!strcmp(key, "compat"))
-		return set_compat(a, value, err);
-	if (!strcmp(key, "cluster_size"))
-		return set_cluster_size(a, value, err);
-	if (!strcmp(key, "refcount_bits"))
-		return set_refcount_bits(a, value, err);
-	if (!strcmp(key, "preallocation"))
-		return set_preallocation(a, value, err);
-	if (!strcmp(key, "compression_type"))
-		return set_word(key, value, compressions, &a->opts.compression,
-				err);
-	if (!strcmp(key, "lazy_refcounts"))
-		return args_bool(key, value, &a->opts.lazy_refcounts, err);
-	if (!strcmp(key, "backing_file"))
-		return set_string(&a->backing_file, value, err);
-	if (!strcmp(key, "backing_fmt"))
-		return set_string(&a->backing_format, value, err);
-	if (!strcmp(key, "size"))
-		return set_size(a, value, err);
-	return refuse_later(key, value, err);
+static const struct args_opt keys[] = {
+	{ 0, "compat", "0.10|1.1|v2|v3", take_compat, AT(opts.version), NULL },
+	{ 0, "cluster_size", "512..2M", take_cluster_size,
+	  AT(opts.cluster_size), NULL },
+	{ 0, "refcount_bits", "1..64", take_refcount_bits,
+	  AT(opts.refcount_bits), NULL },
+	{ 0, "preallocation", "off|metadata|falloc|full", take_preallocation,
+	  AT(opts.prealloc), NULL },
+	{ 0, "compression_type", "zlib|zstd", take_compression,
+	  AT(opts.compression), NULL },
+	{ 0, "lazy_refcounts", "on|off", args_on_off, AT(opts.lazy_refcounts),
+	  NULL },
+	{ 0, "backing_file", "FILE", take_string, AT(backing_file), NULL },
+	{ 0, "backing_fmt", "raw|qcow2", take_string, AT(backing_format),
+	  NULL },
+	{ 0, "size", "SIZE", take_size, 0, NULL },
+	{ 0, "extended_l2", NULL, refuse_later, 0, NULL },
+	{ 0, "data_file", NULL, refuse_later, 0, NULL },
+	{ 0, "data_file_raw", NULL, refuse_later, 0, NULL },
+	{ 0, "encryption", NULL, refuse_later, 0, NULL },
+	{ 0, "encrypt.format", NULL, refuse_later, 0, NULL },
+	{ 0, "encrypt.key_secret", NULL, refuse_later, 0, NULL },
+	ARGS_END
+};
+
+static const struct args_opt options[] = {
+	{ 'b', "backing", "FILE", take_string, AT(backing_file),
+	  "a relative name counts from IMAGE's folder" },
+	{ 'F', "backing-format", "FMT", take_string, AT(backing_format),
+	  "its format: raw or qcow2, never guessed" },
+	{ 'u', "backing-unsafe", NULL, args_flag, AT(unsafe),
+	  "do not look at the backing file; needs SIZE" },
+	{ 0, "force", NULL, args_flag, AT(force),
+	  "replace a file that is not empty" },
+	ARGS_PROGRESS(AT(progress)),
+	ARGS_QUIET(AT(quiet)),
+	ARGS_FORMAT,
+	ARGS_KEYS,
+	ARGS_END
+};
+
+static int check_args(void *into, struct err *err)
+{
+	struct create_args *a = into;
+
+	return a->size_word ? take_size(a, "size", a->size_word, err) : 0;
 }
 
-static int take_words(struct create_args *a, int n, char **words,
-		      struct err *err)
-{
-	if (n < 1 || n > 2)
-		return err_set(err, -EINVAL, "create takes an image and a size;"
-			       " see rawcow create -h");
-	a->image = words[0];
-	return n == 2 ? set_size(a, words[1], err) : 0;
-}
-
-static int parse(struct create_args *a, int argc, char **argv, struct err *err)
-{
-	enum { OPT_FORCE = ARGS_LONG };
-	static const struct option longs[] = {
-		{ "backing", required_argument, NULL, 'b' },
-		{ "backing-format", required_argument, NULL, 'F' },
-		{ "backing-unsafe", no_argument, NULL, 'u' },
-		{ "force", no_argument, NULL, OPT_FORCE },
-		{ "progress", no_argument, NULL, 'p' },
-		{ "quiet", no_argument, NULL, 'q' },
-		{ "format", required_argument, NULL, 'f' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 }
-	};
-	int ret = 0;
-	int opt;
-
-	while (!ret && (opt = args_next(argc, argv, ":o:b:F:upqf:h", longs,
-					err)) != -1) {
-		switch (opt) {
-		case 'o':
-			ret = args_list(optarg, set_option, a, err);
-			break;
-		case 'b':
-			ret = set_string(&a->backing_file, optarg, err);
-			break;
-		case 'F':
-			ret = set_string(&a->backing_format, optarg, err);
-			break;
-		case 'u':
-			a->unsafe = true;
-			break;
-		case OPT_FORCE:
-			a->force = true;
-			break;
-		case 'p':
-			a->progress = true;
-			break;
-		case 'q':
-			a->quiet = true;
-			break;
-		case 'f':
-			ret = args_format(optarg, err);
-			break;
-		case 'h':
-			a->help = true;
-			return 0;
-		default:
-			return -EINVAL;
-		}
-	}
-	return ret ? ret : take_words(a, argc - optind, argv + optind, err);
-}
+static const struct args_spec spec = {
+	.usage = "create [OPTION...] IMAGE [SIZE]",
+	.what = "Make a new qcow2 image of SIZE (512, 64k, 10G); without SIZE, "
+		"as big as its\nbacking file.",
+	.opts = options,
+	.keys = keys,
+	.min_words = 1,
+	.max_words = 2,
+	.wants = "an image and a size",
+	.words = { AT(image), AT(size_word) },
+	.check = check_args,
+};
 
 /* --- backing file ---------------------------------------------------------- */
 
@@ -453,12 +398,7 @@ int cmd_create(int argc, char **argv)
 	struct err err = { "" };
 	int status;
 
-	if (parse(&a, argc, argv, &err) < 0)
-		status = cmd_fail(NULL, &err);
-	else if (a.help) {
-		usage();
-		status = fflush(stdout) ? 1 : 0;
-	} else
+	if (cmd_parse(&spec, &a, argc, argv, &status))
 		status = run(&a, &err);
 	free(a.backing_file);
 	free(a.backing_format);

@@ -19,7 +19,7 @@
 
 struct info_args {
 	const char *image;
-	bool json, shared, chain, help;
+	bool json, shared, chain;
 };
 
 /* One file of the chain. */
@@ -29,17 +29,6 @@ struct layer {
 	struct host_stat st;
 	struct info info; /* unless raw */
 };
-
-static void usage(void)
-{
-	fputs("rawcow info [OPTION...] IMAGE\n"
-	      "Say what IMAGE is. Opens no other file, whatever IMAGE names.\n\n"
-	      "  --output=human|json   how to print (--json for short)\n"
-	      "  --backing-chain       the backing files too\n"
-	      "  -U, --force-share     also while another program writes IMAGE\n"
-	      "  -f, --format=qcow2    accepted, since there is no other\n"
-	      "  -h, --help            this text\n", stdout);
-}
 
 /* --- JSON ------------------------------------------------------------------ */
 
@@ -356,55 +345,27 @@ static int print_all(const struct info_args *a, const struct layer *all,
 	return fflush(stdout);
 }
 
-static int parse(struct info_args *a, int argc, char **argv, struct err *err)
-{
-	enum { OPT_OUTPUT = ARGS_LONG, OPT_JSON, OPT_CHAIN };
-	static const struct option longs[] = {
-		{ "output", required_argument, NULL, OPT_OUTPUT },
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "backing-chain", no_argument, NULL, OPT_CHAIN },
-		{ "force-share", no_argument, NULL, 'U' },
-		{ "format", required_argument, NULL, 'f' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 }
-	};
-	int opt;
-	int ret;
+#define AT(f) offsetof(struct info_args, f)
 
-	while ((opt = args_next(argc, argv, ":Uf:h", longs, err)) != -1) {
-		switch (opt) {
-		case OPT_OUTPUT:
-			ret = args_output(optarg, &a->json, err);
-			if (ret < 0)
-				return ret;
-			break;
-		case OPT_JSON:
-			a->json = true;
-			break;
-		case OPT_CHAIN:
-			a->chain = true;
-			break;
-		case 'U':
-			a->shared = true;
-			break;
-		case 'f':
-			ret = args_format(optarg, err);
-			if (ret < 0)
-				return ret;
-			break;
-		case 'h':
-			a->help = true;
-			return 0;
-		default:
-			return -EINVAL;
-		}
-	}
-	if (argc - optind != 1)
-		return err_set(err, -EINVAL, "info takes one image; see "
-			       "rawcow info -h");
-	a->image = argv[optind];
-	return 0;
-}
+static const struct args_opt options[] = {
+	ARGS_OUTPUT(AT(json)),
+	{ 0, "backing-chain", NULL, args_flag, AT(chain),
+	  "the backing files too" },
+	{ 'U', "force-share", NULL, args_flag, AT(shared),
+	  "also while another program writes IMAGE" },
+	ARGS_FORMAT,
+	ARGS_END
+};
+
+static const struct args_spec spec = {
+	.usage = "info [OPTION...] IMAGE",
+	.what = "Say what IMAGE is. Opens no other file, whatever IMAGE names.",
+	.opts = options,
+	.min_words = 1,
+	.max_words = 1,
+	.wants = "one image",
+	.words = { AT(image) },
+};
 
 int cmd_info(int argc, char **argv)
 {
@@ -416,11 +377,11 @@ int cmd_info(int argc, char **argv)
 	size_t n = 0;
 	int ret;
 
-	if (!all || parse(&a, argc, argv, &err) < 0)
+	if (!cmd_parse(&spec, &a, argc, argv, &ret))
+		return ret;
+	if (!all) {
+		err_set(&err, -ENOMEM, "no memory for a chain");
 		return cmd_fail(NULL, &err);
-	if (a.help) {
-		usage();
-		return fflush(stdout) ? 1 : 0;
 	}
 	ret = read_all(&a, all, &n, &err);
 	if (!ret)

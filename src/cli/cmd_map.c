@@ -19,7 +19,7 @@ struct map_args {
 	const char *image;
 	uint64_t start, max; /* guest bytes */
 	struct image_opts opts;
-	bool json, help;
+	bool json;
 };
 
 /* One line of the output. */
@@ -32,23 +32,6 @@ struct output {
 	struct image *img;
 	bool json, began;
 };
-
-static void usage(void)
-{
-	fputs("rawcow map [OPTION...] IMAGE\n"
-	      "Say what the disk in IMAGE holds where, and in which file of its "
-	      "backing chain.\n\n"
-	      "  --output=human|json      how to print (--json for short)\n"
-	      "  -s, --start-offset=OFF   begin there (bytes; 64k, 10G)\n"
-	      "  -l, --max-length=LEN     look at so much only\n"
-	      "  -o backing=dir|none|any  which backing files may be opened (dir:"
-	      " those below\n"
-	      "                           IMAGE's folder)\n"
-	      "  -U, --force-share        also while another program writes "
-	      "IMAGE\n"
-	      "  -f, --format=qcow2       accepted, since there is no other\n"
-	      "  -h, --help               this text\n", stdout);
-}
 
 /* --- output ---------------------------------------------------------------- */
 
@@ -225,84 +208,37 @@ static int run(struct image *img, const struct map_args *a, struct err *err)
 
 /* --- options --------------------------------------------------------------- */
 
-static int set_option(void *ctx, const char *key, const char *value,
-		      struct err *err)
-{
-	static const char *const policies[] = { "dir", "none", "any", NULL };
-	struct map_args *a = ctx;
-	char shown[64];
-	int i;
+#define AT(f) offsetof(struct map_args, f)
 
-	if (strcmp(key, "backing"))
-		return err_set(err, -EINVAL, "option -o %s is not known; see "
-			       "rawcow map -h",
-			       err_escape(shown, sizeof(shown), key,
-					  strlen(key)));
-	i = args_word("backing", value, policies, err);
-	if (i < 0)
-		return i;
-	a->opts.backing = (enum image_backing)i;
-	return 0;
-}
+static const struct args_opt keys[] = {
+	{ 0, "backing", "dir|none|any", args_backing, AT(opts.backing), NULL },
+	ARGS_END
+};
 
-static int set_arg(struct map_args *a, int opt, struct err *err)
-{
-	int ret;
+static const struct args_opt options[] = {
+	ARGS_OUTPUT(AT(json)),
+	{ 's', "start-offset", "OFF", args_size, AT(start),
+	  "begin there (bytes; 64k, 10G)" },
+	{ 'l', "max-length", "LEN", args_size, AT(max),
+	  "look at so much only" },
+	ARGS_KEYS,
+	{ 'U', "force-share", NULL, args_flag, AT(opts.force_share),
+	  "also while another program writes IMAGE" },
+	ARGS_FORMAT,
+	ARGS_END
+};
 
-	switch (opt) {
-	case 's':
-		return args_size("--start-offset", optarg, &a->start, err);
-	case 'l':
-		return args_size("--max-length", optarg, &a->max, err);
-	case 'o':
-		return args_list(optarg, set_option, a, err);
-	case 'U':
-		a->opts.force_share = true;
-		return 0;
-	case 'f':
-		ret = args_format(optarg, err);
-		return ret < 0 ? ret : 0;
-	case 'h':
-		a->help = true;
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
-
-static int parse(struct map_args *a, int argc, char **argv, struct err *err)
-{
-	enum { OPT_OUTPUT = ARGS_LONG, OPT_JSON };
-	static const struct option longs[] = {
-		{ "output", required_argument, NULL, OPT_OUTPUT },
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "start-offset", required_argument, NULL, 's' },
-		{ "max-length", required_argument, NULL, 'l' },
-		{ "force-share", no_argument, NULL, 'U' },
-		{ "format", required_argument, NULL, 'f' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 }
-	};
-	int opt;
-	int ret = 0;
-
-	while ((opt = args_next(argc, argv, ":s:l:o:Uf:h", longs, err)) != -1) {
-		if (opt == OPT_OUTPUT) {
-			ret = args_output(optarg, &a->json, err);
-		} else if (opt == OPT_JSON) {
-			a->json = true;
-		} else {
-			ret = set_arg(a, opt, err);
-		}
-		if (ret < 0 || a->help)
-			return ret;
-	}
-	if (argc - optind != 1)
-		return err_set(err, -EINVAL, "map takes one image; see "
-			       "rawcow map -h");
-	a->image = argv[optind];
-	return 0;
-}
+static const struct args_spec spec = {
+	.usage = "map [OPTION...] IMAGE",
+	.what = "Say what the disk in IMAGE holds where, and in which file of "
+		"its backing chain.",
+	.opts = options,
+	.keys = keys,
+	.min_words = 1,
+	.max_words = 1,
+	.wants = "one image",
+	.words = { AT(image) },
+};
 
 static int open_image(struct image **img, const struct map_args *a,
 		      struct err *err)
@@ -323,12 +259,8 @@ int cmd_map(int argc, char **argv)
 	struct err err = { "" };
 	int ret;
 
-	if (parse(&a, argc, argv, &err) < 0)
-		return cmd_fail(NULL, &err);
-	if (a.help) {
-		usage();
-		return fflush(stdout) ? 1 : 0;
-	}
+	if (!cmd_parse(&spec, &a, argc, argv, &ret))
+		return ret;
 	if (open_image(&img, &a, &err) < 0)
 		return cmd_fail(NULL, &err);
 	ret = run(img, &a, &err);

@@ -14,93 +14,69 @@
 struct resize_args {
 	const char *image, *size;
 	enum image_backing backing;
-	bool shrink, quiet, help;
+	bool shrink, quiet;
 };
 
-static void usage(void)
+static int take_prealloc(void *field, const char *name, const char *value,
+			 struct err *err)
 {
-	fputs("rawcow resize [OPTION...] IMAGE [+|-]SIZE\n"
-	      "Give the disk in IMAGE another size; + and - count from the size "
-	      "that it has.\nIMAGE must not be mounted or in use. What is new "
-	      "reads as zero.\n\n"
-	      "  --shrink              allow the disk to get smaller: what lies "
-	      "behind the\n"
-	      "                        new end is lost\n"
-	      "  --preallocation=off   accepted; nothing else is\n"
-	      "  -o backing=dir|none|any   which backing files may be opened\n"
-	      "  -q, --quiet           print nothing\n"
-	      "  -f, --format=qcow2    accepted, since there is no other\n"
-	      "  -h, --help            this text\n", stdout);
+	(void)field;
+	(void)name;
+	if (!strcmp(value, "off"))
+		return 0;
+	return err_set(err, -ENOTSUP,
+		       "resize preallocates nothing: --preallocation=off is all there is; 'rawcow create' can preallocate");
 }
 
-static int set_backing(void *ctx, const char *key, const char *value,
-		       struct err *err)
+static int check_args(void *into, struct err *err)
 {
-	static const char *const words[] = { "dir", "none", "any", NULL };
-	struct resize_args *a = ctx;
-	int r;
+	const struct resize_args *a = into;
 
-	if (strcmp(key, "backing"))
-		return err_set(err, -EINVAL, "-o: only backing is known here");
-	r = args_word("backing", value, words, err);
-	if (r >= 0)
-		a->backing = (enum image_backing)r;
-	return r < 0 ? r : 0;
+	return a->size ? 0 :
+			 err_set(err, -EINVAL,
+				 "resize takes an image and a size; see rawcow resize -h");
 }
 
-static int set_option(struct resize_args *a, int opt, struct err *err)
-{
-	switch (opt) {
-	case ARGS_LONG:
-		a->shrink = true;
-		return 0;
-	case ARGS_LONG + 1:
-		if (strcmp(optarg, "off"))
-			return err_set(err, -ENOTSUP,
-				       "resize preallocates nothing: --preallocation=off is all there is; 'rawcow create' can preallocate");
-		return 0;
-	case 'o':
-		return args_list(optarg, set_backing, a, err);
-	case 'q':
-		a->quiet = true;
-		return 0;
-	case 'f':
-		return args_format(optarg, err);
-	case 'h':
-		a->help = true;
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
+#define AT(f) offsetof(struct resize_args, f)
 
-static int parse(struct resize_args *a, int argc, char **argv, struct err *err)
-{
-	static const struct option longs[] = {
-		{ "shrink", no_argument, NULL, ARGS_LONG },
-		{ "preallocation", required_argument, NULL, ARGS_LONG + 1 },
-		{ "quiet", no_argument, NULL, 'q' },
-		{ "format", required_argument, NULL, 'f' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 }
-	};
-	int opt;
+static const struct args_opt keys[] = {
+	{ 0, "backing", "dir|none|any", args_backing, AT(backing), NULL },
+	ARGS_END
+};
 
-	/* "-1G" is a size, not an option */
+static const struct args_opt options[] = {
+	{ 0, "shrink", NULL, args_flag, AT(shrink),
+	  "allow the disk to get smaller: what lies behind\n"
+	  "the new end is lost" },
+	{ 0, "preallocation", "off", take_prealloc, 0,
+	  "accepted; nothing else is" },
+	ARGS_KEYS,
+	{ 'q', "quiet", NULL, args_flag, AT(quiet), "print nothing" },
+	ARGS_FORMAT,
+	ARGS_END
+};
+
+static const struct args_spec spec = {
+	.usage = "resize [OPTION...] IMAGE [+|-]SIZE",
+	.what = "Give the disk in IMAGE another size; + and - count from the "
+		"size that it has.\nIMAGE must not be mounted or in use. What "
+		"is new reads as zero.",
+	.opts = options,
+	.keys = keys,
+	.min_words = 1,
+	.max_words = 1,
+	.wants = "an image and a size",
+	.words = { AT(image) },
+	.check = check_args,
+};
+
+/* "-1G" is a size, not an option: it comes last and is taken away first. */
+static bool parse(struct resize_args *a, int argc, char **argv, int *status)
+{
 	if (argc > 1 && strcmp(argv[argc - 1], "-h") &&
 	    strcmp(argv[argc - 1], "--help"))
 		a->size = argv[--argc];
-	while ((opt = args_next(argc, argv, ":o:qf:h", longs, err)) != -1) {
-		int r = set_option(a, opt, err);
-
-		if (r < 0 || a->help)
-			return r;
-	}
-	if (!a->size || argc - optind != 1)
-		return err_set(err, -EINVAL, "resize takes an image and a size; "
-			       "see rawcow resize -h");
-	a->image = argv[optind];
-	return 0;
+	return cmd_parse(&spec, a, argc, argv, status);
 }
 
 static int new_size(const struct resize_args *a, uint64_t now, uint64_t *size,
@@ -111,8 +87,8 @@ static int new_size(const struct resize_args *a, uint64_t now, uint64_t *size,
 	int r;
 
 	if (sign != '+' && sign != '-')
-		return args_size("the size", a->size, size, err);
-	r = args_size("the size", a->size + 1, &by, err);
+		return args_size(size, "the size", a->size, err);
+	r = args_size(&by, "the size", a->size + 1, err);
 	if (r < 0)
 		return r;
 	if (sign == '-' ? by > now : num_add_overflow(now, by, size))
@@ -133,12 +109,8 @@ int cmd_resize(int argc, char **argv)
 	int closed;
 	int ret;
 
-	if (parse(&a, argc, argv, &err) < 0)
-		return cmd_fail(NULL, &err);
-	if (a.help) {
-		usage();
-		return fflush(stdout) ? 1 : 0;
-	}
+	if (!parse(&a, argc, argv, &ret))
+		return ret;
 	opts.backing = a.backing;
 	if (image_open(&img, a.image, &opts, &err) < 0)
 		return cmd_fail(NULL, &err);

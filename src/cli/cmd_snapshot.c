@@ -15,105 +15,91 @@
 struct snapshot_args {
 	const char *image, *name;
 	char what; /* l, c, a, d */
-	bool json, shared, help;
+	bool json, shared, quiet;
 };
 
-static void usage(void)
-{
-	fputs("rawcow snapshot [OPTION...] IMAGE|MOUNTPOINT\n"
-	      "List, make, apply or delete internal snapshots of IMAGE, which "
-	      "must not be in\nuse, or of the image mounted at MOUNTPOINT (not "
-	      "-a).\n\n"
-	      "  -l, --list            list them (the default)\n"
-	      "  -c, --create NAME     keep the disk as it is now\n"
-	      "  -a, --apply NAME      make the disk what it was; what it is now "
-	      "is lost\n"
-	      "  -d, --delete NAME     delete a snapshot; NAME here and with -a "
-	      "may be an id\n"
-	      "  --output=human|json   how to print (--json for short)\n"
-	      "  -U, --force-share     with -l: IMAGE although another program "
-	      "writes it\n"
-	      "  -q, --quiet           accepted: nothing is printed but with -l\n"
-	      "  -f, --format=qcow2    accepted, since there is no other\n"
-	      "  -h, --help            this text\n", stdout);
-}
-
-static int set_what(struct snapshot_args *a, int what, const char *name,
-		    struct err *err)
+static int take_what(struct snapshot_args *a, char what, const char *name,
+		     struct err *err)
 {
 	if (a->what)
 		return err_set(err, -EINVAL,
 			       "give one of -l, -c, -a and -d at a time");
-	a->what = (char)what;
+	a->what = what;
 	a->name = name;
 	return 0;
 }
 
-static int set_option(struct snapshot_args *a, int opt, struct err *err)
+static int take_list(void *into, const char *name, const char *value,
+		     struct err *err)
 {
-	switch (opt) {
-	case ARGS_LONG:
-		return args_output(optarg, &a->json, err);
-	case ARGS_LONG + 1:
-		a->json = true;
-		return 0;
-	case 'l':
-		return set_what(a, 'l', NULL, err);
-	case 'c':
-	case 'a':
-	case 'd':
-		return set_what(a, opt, optarg, err);
-	case 'U':
-		a->shared = true;
-		return 0;
-	case 'q':
-		return 0;
-	case 'f':
-		return args_format(optarg, err);
-	case 'h':
-		a->help = true;
-		return 0;
-	default:
-		return -EINVAL;
-	}
+	(void)name;
+	(void)value;
+	return take_what(into, 'l', NULL, err);
 }
 
-static int parse(struct snapshot_args *a, int argc, char **argv,
-		 struct err *err)
+static int take_create(void *into, const char *name, const char *value,
+		       struct err *err)
 {
-	static const struct option longs[] = {
-		{ "output", required_argument, NULL, ARGS_LONG },
-		{ "json", no_argument, NULL, ARGS_LONG + 1 },
-		{ "list", no_argument, NULL, 'l' },
-		{ "create", required_argument, NULL, 'c' },
-		{ "apply", required_argument, NULL, 'a' },
-		{ "delete", required_argument, NULL, 'd' },
-		{ "force-share", no_argument, NULL, 'U' },
-		{ "quiet", no_argument, NULL, 'q' },
-		{ "format", required_argument, NULL, 'f' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 }
-	};
-	int opt;
+	(void)name;
+	return take_what(into, 'c', value, err);
+}
 
-	while ((opt = args_next(argc, argv, ":lc:a:d:Uqf:h", longs, err)) !=
-	       -1) {
-		int ret = set_option(a, opt, err);
+static int take_apply(void *into, const char *name, const char *value,
+		      struct err *err)
+{
+	(void)name;
+	return take_what(into, 'a', value, err);
+}
 
-		if (ret < 0 || a->help)
-			return ret;
-	}
+static int take_delete(void *into, const char *name, const char *value,
+		       struct err *err)
+{
+	(void)name;
+	return take_what(into, 'd', value, err);
+}
+
+static int check_args(void *into, struct err *err)
+{
+	struct snapshot_args *a = into;
+
 	if (!a->what)
 		a->what = 'l';
 	if (a->shared && a->what != 'l')
 		return err_set(err, -EINVAL, "-U works only with -l: two "
 			       "writers would destroy the image");
-	if (argc - optind != 1)
-		return err_set(err, -EINVAL, "snapshot takes one image; see "
-			       "rawcow snapshot -h");
-	a->image = argv[optind];
 	return 0;
 }
+
+#define AT(f) offsetof(struct snapshot_args, f)
+
+static const struct args_opt options[] = {
+	{ 'l', "list", NULL, take_list, 0, "list them (the default)" },
+	{ 'c', "create", "NAME", take_create, 0, "keep the disk as it is now" },
+	{ 'a', "apply", "NAME", take_apply, 0,
+	  "make the disk what it was; what it is now is lost" },
+	{ 'd', "delete", "NAME", take_delete, 0,
+	  "delete a snapshot; NAME here and with -a may be\nan id" },
+	ARGS_OUTPUT(AT(json)),
+	{ 'U', "force-share", NULL, args_flag, AT(shared),
+	  "with -l: IMAGE although another program writes it" },
+	{ 'q', "quiet", NULL, args_flag, AT(quiet),
+	  "accepted: nothing is printed but with -l" },
+	ARGS_FORMAT,
+	ARGS_END
+};
+
+static const struct args_spec spec = {
+	.usage = "snapshot [OPTION...] IMAGE|MOUNTPOINT",
+	.what = "List, make, apply or delete internal snapshots of IMAGE, which"
+		" must not be in\nuse, or of the image mounted at MOUNTPOINT "
+		"(not -a).",
+	.opts = options,
+	.min_words = 1,
+	.max_words = 1,
+	.wants = "one image",
+	.words = { AT(image) },
+	.check = check_args,
+};
 
 static int list(const struct snapshot_args *a)
 {
@@ -189,15 +175,11 @@ static int change(const struct snapshot_args *a)
 int cmd_snapshot(int argc, char **argv)
 {
 	struct snapshot_args a = { 0 };
-	struct err err = { "" };
 	char source[512];
+	int status;
 
-	if (parse(&a, argc, argv, &err) < 0)
-		return cmd_fail(NULL, &err);
-	if (a.help) {
-		usage();
-		return fflush(stdout) ? 1 : 0;
-	}
+	if (!cmd_parse(&spec, &a, argc, argv, &status))
+		return status;
 	if (!mounted_at(a.image, source, sizeof(source)))
 		return a.what == 'l' ? list(&a) : change(&a);
 	if (a.what != 'l')

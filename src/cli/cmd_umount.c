@@ -297,15 +297,6 @@ static int run(struct job *j, struct err *err)
 	return SAVED;
 }
 
-static int usage(FILE *out)
-{
-	fputs("usage: rawcow umount MOUNTPOINT\n\n"
-	      "Commits, unmounts, and waits until the image is closed.\n"
-	      "Exit status: 0 all was saved, 1 not unmounted, 74 data may be "
-	      "lost.\n", out);
-	return out == stdout ? 0 : FAILED;
-}
-
 /* The mount point's path without stat() of it: its server may be gone. */
 static char *resolve(const char *arg)
 {
@@ -328,22 +319,38 @@ static char *resolve(const char *arg)
 	return out;
 }
 
+struct umount_args {
+	const char *mountpoint;
+};
+
+static const struct args_opt options[] = { ARGS_END };
+
+static const struct args_spec spec = {
+	.usage = "umount MOUNTPOINT",
+	.what = "Commit, unmount, and wait until the image is closed.",
+	.opts = options,
+	.tail = "Exit status: 0 all was saved; 1 not unmounted; 74 data may be "
+		"lost.",
+	.min_words = 1,
+	.max_words = 1,
+	.wants = "one mount point",
+	.words = { offsetof(struct umount_args, mountpoint) },
+};
+
 int cmd_umount(int argc, char **argv)
 {
 	struct job j = { .sock = -1, .pidfd = -1 };
+	struct umount_args a = { 0 };
 	struct err err = { "" };
 	char *path;
 	int status;
 
-	if (argc == 2 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")))
-		return usage(stdout);
-	if (argc == 3 && !strcmp(argv[1], "--"))
-		argv++;
-	else if (argc != 2 || argv[1][0] == '-')
-		return usage(stderr);
-	path = resolve(argv[1]);
+	if (!cmd_parse(&spec, &a, argc, argv, &status))
+		return status;
+	path = resolve(a.mountpoint);
 	if (!path) {
-		fprintf(stderr, "rawcow: %s: %s\n", argv[1], strerror(errno));
+		fprintf(stderr, "rawcow: %s: %s\n", a.mountpoint,
+			strerror(errno));
 		return FAILED;
 	}
 	j.path = path;

@@ -12,34 +12,32 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *usage, *what;
 } commands[] = {
-	{ "mount", cmd_mount, "[mount] IMAGE MOUNTPOINT [-o OPT,...] [-f]",
-	  "serve IMAGE as a raw file at MOUNTPOINT" },
+	{ "mount", cmd_mount, "[mount] IMAGE MOUNTPOINT",
+	  "serve IMAGE as a raw file" },
 	{ "umount", cmd_umount, "umount MOUNTPOINT",
-	  "commit, unmount, wait until the image is closed" },
-	{ "create", cmd_create, "create [-o OPT,...] IMAGE [SIZE]",
-	  "make a new image" },
-	{ "info", cmd_info, "info [--json] IMAGE", "say what IMAGE is" },
-	{ "check", cmd_check, "check [--json] IMAGE",
-	  "look for errors and leaks in IMAGE" },
-	{ "map", cmd_map, "map [--json] IMAGE", "say what lies where in IMAGE" },
-	{ "resize", cmd_resize, "resize [--shrink] IMAGE [+|-]SIZE",
+	  "commit, unmount, wait until IMAGE is closed" },
+	{ "create", cmd_create, "create IMAGE [SIZE]", "make a new image" },
+	{ "info", cmd_info, "info IMAGE", "say what IMAGE is" },
+	{ "map", cmd_map, "map IMAGE", "say what lies where in IMAGE" },
+	{ "check", cmd_check, "check IMAGE", "find and repair errors and leaks" },
+	{ "resize", cmd_resize, "resize IMAGE [+|-]SIZE",
 	  "give the disk in IMAGE another size" },
-	{ "snapshot", cmd_snapshot, "snapshot [-l|-c|-a|-d NAME] IMAGE|MOUNTPOINT",
-	  "list, make, apply, delete internal snapshots" },
+	{ "snapshot", cmd_snapshot, "snapshot IMAGE|MOUNTPOINT",
+	  "list, make, apply, delete snapshots" },
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static void usage(FILE *out)
 {
-	fputs("rawcow: serves a qcow2 image as a raw file, read and write\n\n",
-	      out);
+	fputs("usage: rawcow COMMAND [OPTION...] ...\n"
+	      "Serves a qcow2 image as a raw file, read and write.\n\n", out);
 	for (size_t i = 0; i < N_COMMANDS; i++)
-		fprintf(out, "rawcow %s\n        %s\n", commands[i].usage,
+		fprintf(out, "  %-27s %s\n", commands[i].usage,
 			commands[i].what);
-	fputs("rawcow -h | -V\n        this help; the version\n\n"
-	      "Each command has its own -h, and a page: rawcow(1), "
-	      "rawcow-create(1), ...\n", out);
+	fputs("\nrawcow -V prints the version; rawcow COMMAND -h the options of a "
+	      "command.\nEach has a page: rawcow(1), rawcow-create(1), ...\n",
+	      out);
 }
 
 static const char *base_name(const char *path)

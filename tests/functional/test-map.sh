@@ -165,7 +165,7 @@ refuses 'dir, none, any' "$RAWCOW" map -o backing=some img
 refuses 'not known' "$RAWCOW" map -o nonsense img
 "$RAWCOW" map -h | grep -q max-length || fail "map -h"
 "$RAWCOW" -h >help
-grep -q 'rawcow map' help || fail "rawcow -h does not name map"
+grep -q '^  map IMAGE' help || fail "rawcow -h does not name map"
 [ "$(wc -l <help)" -le 24 ] || fail "rawcow -h does not fit a screen"
 
 say "a broken L2 entry"
