@@ -41,20 +41,20 @@ static struct json_object *bitmap_list(const struct info *info)
 {
 	struct json_object *a = json_object_new_array();
 
-	for (size_t i = 0; i < info->n_bitmaps; i++) {
-		const struct info_bitmap *b = &info->bitmaps[i];
+	for (size_t i = 0; i < info->bitmaps.n; i++) {
+		const struct bitmap *b = &info->bitmaps.b[i];
 		struct json_object *o = json_object_new_object();
 		struct json_object *flags = json_object_new_array();
 
-		if (b->in_use)
+		if (b->e.flags & BITMAPDIR_IN_USE)
 			json_object_array_add(flags,
 					      json_object_new_string("in-use"));
-		if (b->automatic)
+		if (b->e.flags & BITMAPDIR_AUTO)
 			json_object_array_add(flags,
 					      json_object_new_string("auto"));
 		json_object_object_add(o, "flags", flags);
-		json_put_text(o, "name", b->name);
-		json_put_int(o, "granularity", b->granularity);
+		json_put_text(o, "name", bitmaplist_name(b));
+		json_put_int(o, "granularity", 1ULL << b->e.granularity_bits);
 		json_object_array_add(a, o);
 	}
 	return a;
@@ -73,7 +73,7 @@ static struct json_object *specific(const struct info *i)
 	if (h->version > 2)
 		json_put_bool(d, "lazy-refcounts",
 			      h->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS);
-	if (i->n_bitmaps)
+	if (i->bitmaps.n)
 		json_object_object_add(d, "bitmaps", bitmap_list(i));
 	if (i->data_file)
 		json_put_bool(d, "data-file-raw",
@@ -144,20 +144,20 @@ static void print_name(const char *label, const char *name)
 
 static void print_bitmaps(const struct info *info)
 {
-	if (info->n_bitmaps)
+	if (info->bitmaps.n)
 		puts("    bitmaps:");
-	for (size_t i = 0; i < info->n_bitmaps; i++) {
-		const struct info_bitmap *b = &info->bitmaps[i];
+	for (size_t i = 0; i < info->bitmaps.n; i++) {
+		const struct bitmap *b = &info->bitmaps.b[i];
 		int flag = 0;
 
 		printf("        [%zu]:\n            flags:\n", i);
-		if (b->in_use)
+		if (b->e.flags & BITMAPDIR_IN_USE)
 			printf("                [%d]: in-use\n", flag++);
-		if (b->automatic)
+		if (b->e.flags & BITMAPDIR_AUTO)
 			printf("                [%d]: auto\n", flag++);
-		print_name("            name", b->name);
-		printf("            granularity: %" PRIu64 "\n",
-		       b->granularity);
+		print_name("            name", bitmaplist_name(b));
+		printf("            granularity: %llu\n",
+		       1ULL << b->e.granularity_bits);
 	}
 }
 

@@ -284,7 +284,7 @@ static const struct {
 	void (*make)(struct imgbuild *b);
 } cases[] = {
 	{ "extension too long", PROBLEM_HEADER, break_ext },
-	{ "bitmaps extension length", PROBLEM_HEADER, break_bitmap_ext },
+	{ "bitmaps extension length", PROBLEM_BITMAP, break_bitmap_ext },
 	{ "L1 reserved bits", PROBLEM_L1_ENTRY, l1_reserved },
 	{ "L1 unaligned", PROBLEM_L1_ENTRY, l1_unaligned },
 	{ "L1 COPIED and no table", PROBLEM_L1_ENTRY, l1_copied_empty },

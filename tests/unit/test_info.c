@@ -128,19 +128,27 @@ START_TEST(bitmaps)
 	unsigned char ext[24] = { 0 };
 	struct imgbuild b;
 	struct info info;
-	uint64_t at;
+	const struct bitmapdir_entry *e;
+	uint64_t at, table;
 
 	for (int cut = 0; cut < 2; cut++) {
 		uint64_t second = 32;
 
 		begin(&b, 3);
 		at = imgbuild_alloc(&b, 1);
+		table = imgbuild_alloc(&b, 1);
+		imgbuild_poke(&b, at, 8, table);
+		imgbuild_poke(&b, at + 8, 4, 1);
 		imgbuild_poke(&b, at + 12, 4, 1);	 /* in use */
+		imgbuild_poke(&b, at + 16, 1, 1);	 /* type */
 		imgbuild_poke(&b, at + 17, 1, 16);	 /* granularity */
 		imgbuild_poke(&b, at + 18, 2, 3);	 /* name length */
 		imgbuild_poke(&b, at + 24, 3, 0x616263); /* abc */
 		second += at;
+		imgbuild_poke(&b, second, 8, table);
+		imgbuild_poke(&b, second + 8, 4, 1);
 		imgbuild_poke(&b, second + 12, 4, 2); /* automatic */
+		imgbuild_poke(&b, second + 16, 1, 1);
 		imgbuild_poke(&b, second + 17, 1, 9);
 		imgbuild_poke(&b, second + 18, 2, 1);
 		imgbuild_poke(&b, second + 20, 4, 8);
@@ -153,19 +161,21 @@ START_TEST(bitmaps)
 		imgbuild_ext(&b, 0x6803f857, "", 0); /* feature names */
 		imgbuild_finish(&b);
 		ck_assert_int_eq(info_read(&info, file, NULL), 0);
-		ck_assert_uint_eq(info.n_bitmaps, 0); /* not said to be right */
+		ck_assert_uint_eq(info.bitmaps.n, 0); /* not said to be right */
 		info_fini(&info);
 		imgbuild_header_set(&b, IMGBUILD_AUTOCLEAR, 1);
 		ck_assert_int_eq(info_read(&info, file, NULL), 0);
-		ck_assert_uint_eq(info.n_bitmaps, cut ? 1 : 2);
-		ck_assert_str_eq(info.bitmaps[0].name, "abc");
-		ck_assert(info.bitmaps[0].in_use && !info.bitmaps[0].automatic);
-		ck_assert_uint_eq(info.bitmaps[0].granularity, 65536);
+		ck_assert_uint_eq(info.bitmaps.n, cut ? 1 : 2);
+		e = &info.bitmaps.b[0].e;
+		ck_assert_str_eq(bitmaplist_name(&info.bitmaps.b[0]), "abc");
+		ck_assert_uint_eq(e->flags, BITMAPDIR_IN_USE);
+		ck_assert_uint_eq(e->granularity_bits, 16);
 		if (!cut) {
-			ck_assert_str_eq(info.bitmaps[1].name, "z");
-			ck_assert(!info.bitmaps[1].in_use);
-			ck_assert(info.bitmaps[1].automatic);
-			ck_assert_uint_eq(info.bitmaps[1].granularity, 512);
+			e = &info.bitmaps.b[1].e;
+			ck_assert_str_eq(e->name, "z");
+			ck_assert_uint_eq(e->flags, BITMAPDIR_AUTO);
+			ck_assert_uint_eq(e->granularity_bits, 9);
+			ck_assert_uint_eq(e->extra_len, 8);
 		}
 		info_fini(&info);
 		end(&b);

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/be.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "core/format/headerext.h"
@@ -107,75 +106,17 @@ static int read_snapshots(struct info *info, struct hostfile *file,
 	return 0;
 }
 
-/* --- bitmaps: their directory (specification: "Bitmap directory") ---------- */
-
-#define BITMAP_ENTRY_LEN 24
-
-static int add_bitmap(struct info *info, const uint8_t *p, uint16_t name_len,
-		      uint32_t extra_len)
-{
-	struct info_bitmap *b = &info->bitmaps[info->n_bitmaps];
-	uint32_t flags = be32_load(p + 12);
-
-	b->in_use = flags & 1;
-	b->automatic = flags & 2;
-	b->granularity = 1ULL << (p[17] & 63);
-	b->name = copy_text(p + BITMAP_ENTRY_LEN + extra_len, name_len);
-	if (!b->name)
-		return -ENOMEM;
-	info->n_bitmaps++;
-	return 0;
-}
-
 /* A broken directory ends the list: check says what is wrong with it. */
-static int parse_bitmaps(struct info *info, const uint8_t *dir, uint64_t len,
-			 uint32_t n)
-{
-	uint64_t pos = 0;
-	size_t cap = 0;
-
-	for (uint32_t i = 0; i < n && len - pos >= BITMAP_ENTRY_LEN; i++) {
-		uint16_t name_len = be16_load(dir + pos + 18);
-		uint32_t extra_len = be32_load(dir + pos + 20);
-		uint64_t need = num_round_up((uint64_t)BITMAP_ENTRY_LEN +
-					     name_len + extra_len, 8);
-		int ret;
-
-		if (need > len - pos)
-			break;
-		ret = mem_grow(&info->bitmaps, &cap, i + 1,
-			       sizeof(*info->bitmaps));
-		if (!ret)
-			ret = add_bitmap(info, dir + pos, name_len, extra_len);
-		if (ret)
-			return ret;
-		pos += need;
-	}
-	return 0;
-}
-
 static int read_bitmaps(struct info *info, struct hostfile *file,
-			const struct headerext_list *list)
+			const struct headerext_list *ext, struct err *err)
 {
-	const struct headerext *x = headerext_find(list, QCOW2_EXT_BITMAPS);
-	autofree uint8_t *dir = NULL;
-	uint64_t len;
-	uint64_t off;
-	int ret;
+	struct err why = { "" };
+	int ret = bitmaplist_read(&info->bitmaps, file, &info->header, ext,
+				  &info->geom, info->file_size, &why);
 
-	if (!x || x->len != 24 ||
-	    !(info->header.autoclear & QCOW2_AUTOCLEAR_BITMAPS))
-		return 0;
-	len = be64_load(x->data + 8);
-	off = be64_load(x->data + 16);
-	if (len > QCOW2_MAX_BITMAP_DIR ||
-	    !num_range_inside(off, len, info->file_size))
-		return 0;
-	dir = mem_array(1, (size_t)len);
-	if (!dir)
-		return -ENOMEM;
-	ret = hostfile_pread(file, dir, (size_t)len, off, NULL);
-	return ret ? ret : parse_bitmaps(info, dir, len, be32_load(x->data));
+	if (ret == -EUCLEAN)
+		ret = 0;
+	return ret ? err_set(err, ret, "%s", why.text) : 0;
 }
 
 int info_read(struct info *info, struct hostfile *file, struct err *err)
@@ -194,11 +135,8 @@ int info_read(struct info *info, struct hostfile *file, struct err *err)
 				 (size_t)NUM_MIN(info->file_size,
 						 info->geom.cluster_size),
 				 &list, err);
-	if (!ret) {
-		ret = read_bitmaps(info, file, &list);
-		if (ret)
-			err_set_sys(err, ret, "cannot read the bitmaps");
-	}
+	if (!ret)
+		ret = read_bitmaps(info, file, &list, err);
 	if (!ret)
 		ret = read_snapshots(info, file, err);
 	if (ret)
@@ -211,9 +149,7 @@ void info_fini(struct info *info)
 	for (uint32_t i = 0; info->snapshots && i < info->header.nb_snapshots;
 	     i++)
 		snaptable_fini(&info->snapshots[i]);
-	for (size_t i = 0; i < info->n_bitmaps; i++)
-		free(info->bitmaps[i].name);
-	free(info->bitmaps);
+	bitmaplist_fini(&info->bitmaps);
 	free(info->snapshots);
 	free(info->backing_name);
 	free(info->backing_format);

@@ -12,12 +12,7 @@
 #include "core/format/header.h"
 #include "core/format/snaptable.h"
 #include "core/host/hostfile.h"
-
-struct info_bitmap {
-	char *name; /* bytes as stored */
-	uint64_t granularity;
-	bool in_use, automatic;
-};
+#include "core/image/bitmaplist.h"
 
 struct info {
 	struct header header;
@@ -32,8 +27,7 @@ struct info {
 	uint32_t *unknown_ext;
 	size_t n_unknown_ext;
 	/* those that are valid (the autoclear bit is set) */
-	struct info_bitmap *bitmaps;
-	size_t n_bitmaps;
+	struct bitmaplist bitmaps;
 };
 
 /* 0 or -errno with text; INFO is then empty. */
