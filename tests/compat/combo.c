@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,11 +12,10 @@
 
 #define ARGS_MAX 32
 
-static const unsigned cluster_bits[] = { 9, 12, 16, 18, 21 };
+static const unsigned cluster_bits[] = {9, 12, 16, 18, 21};
 #define N_CLUSTER 5u
 #define N_REFCOUNT 7u
-#define N_V3 \
-	(N_CLUSTER * N_REFCOUNT * COMBO_BACKINGS * COMBO_COMPRESSEDS * 2u)
+#define N_V3 (N_CLUSTER * N_REFCOUNT * COMBO_BACKINGS * COMBO_COMPRESSEDS * 2u)
 #define N_V2 (N_CLUSTER * COMBO_BACKINGS * 2u * 2u)
 
 static void combo_decode(size_t n, struct combo *c)
@@ -64,46 +64,57 @@ void combo_get(size_t k, struct combo *c)
 
 const char *combo_text(const struct combo *c, char buf[128])
 {
-	static const char *const backing[] = { "none", "raw", "qcow2",
-					       "shorter" };
-	static const char *const compressed[] = { "no", "zlib", "zstd" };
+	static const char *const backing[] = {"none", "raw", "qcow2",
+					      "shorter"};
+	static const char *const compressed[] = {"no", "zlib", "zstd"};
 
 	snprintf(buf, 128,
-		 "v%u cluster %u refcount %u backing %s compressed %s snapshot %s",
+		 "v%u cluster %u refcount %u backing %s compressed %s snapshot "
+		 "%s",
 		 c->version, 1u << c->cluster_bits, c->refcount_bits,
 		 backing[c->backing], compressed[c->compressed],
 		 c->snapshot ? "yes" : "no");
 	return buf;
 }
 
-int combo_run(const char *prog, ...)
+int combo_runv(const char *const args[])
 {
 	char *argv[ARGS_MAX];
+	posix_spawn_file_actions_t fa;
 	int n = 0, status;
-	va_list ap;
 	pid_t pid;
 
-	argv[n++] = strdup(prog);
-	va_start(ap, prog);
-	for (const char *s; n < ARGS_MAX - 1 && (s = va_arg(ap, const char *));)
-		argv[n++] = strdup(s);
-	va_end(ap);
+	for (; args[n] && n < ARGS_MAX - 1; n++)
+		argv[n] = strdup(args[n]);
 	argv[n] = NULL;
 	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-		int fd = open("tool.out", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-		if (fd < 0 || dup2(fd, 1) < 0 || dup2(fd, 2) < 0)
-			_exit(126);
-		execvp(argv[0], argv);
-		_exit(127);
-	}
+	/* spawned, not forked: no page of this process is copied */
+	posix_spawn_file_actions_init(&fa);
+	posix_spawn_file_actions_addopen(&fa, 1, "tool.out",
+					 O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	posix_spawn_file_actions_adddup2(&fa, 1, 2);
+	if (posix_spawnp(&pid, argv[0], &fa, NULL, argv, environ))
+		pid = -1;
+	posix_spawn_file_actions_destroy(&fa);
 	while (n)
 		free(argv[--n]);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
 		return -1;
 	return WEXITSTATUS(status);
+}
+
+int combo_run(const char *prog, ...)
+{
+	const char *args[ARGS_MAX] = {prog};
+	va_list ap;
+	int n = 1;
+
+	va_start(ap, prog);
+	while (n < ARGS_MAX - 1 && (args[n] = va_arg(ap, const char *)))
+		n++;
+	va_end(ap);
+	args[n] = NULL;
+	return combo_runv(args);
 }
 
 void combo_show(void)
@@ -128,8 +139,13 @@ void *combo_load(const char *path, size_t len)
 	FILE *f = fopen(path, "r");
 	void *p = malloc(len);
 
-	if (!p || !f || fread(p, 1, len, f) != len || fclose(f))
+	if (!p || !f)
 		die(path);
+	if (fread(p, 1, len, f) != len) {
+		fprintf(stderr, "%s: shorter than %zu bytes\n", path, len);
+		exit(1);
+	}
+	fclose(f);
 	return p;
 }
 
@@ -249,8 +265,8 @@ static int make_image(const struct combo *c, uint64_t seed)
 	}
 	n = c->backing ? combo_run("qemu-img", "create", "-q", "-f", "qcow2",
 				   "-o", opts, "-b", "back", "-F", fmt, "img",
-				   size, NULL) :
-			 combo_run("qemu-img", "create", "-q", "-f", "qcow2",
+				   size, NULL)
+		       : combo_run("qemu-img", "create", "-q", "-f", "qcow2",
 				   "-o", opts, "img", size, NULL);
 	if (n || seed % 4 == 0)
 		return n;

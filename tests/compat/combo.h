@@ -46,6 +46,7 @@ int combo_make(const struct combo *c, uint64_t seed);
 /* Run a program, its output to "tool.out". Its exit status, -1 if it could
  * not be run. The list ends with NULL. */
 int combo_run(const char *prog, ...) __attribute__((sentinel));
+int combo_runv(const char *const args[]);
 /* Print tool.out on stderr. */
 void combo_show(void);
 

@@ -11,15 +11,15 @@
 #include "suite.h"
 
 #define C 512ULL
-#define OFFSET(e) ((e) & 0x00fffffffffffe00ULL)
+#define OFFSET(e) ((e)&0x00fffffffffffe00ULL)
 
 static struct metafix fx;
 static unsigned char data[8192];
 
 static void build(unsigned bits)
 {
-	struct imgbuild_params p = { .cluster_bits = bits, .refcount_order = 4,
-				     .size = 8 << 20 };
+	struct imgbuild_params p = {
+		.cluster_bits = bits, .refcount_order = 4, .size = 8 << 20};
 
 	memset(data, 'x', sizeof(data));
 	metafix_build(&fx, &p);
@@ -155,9 +155,9 @@ START_TEST(broken_entries)
 {
 	const uint64_t copied = IMGBUILD_COPIED;
 	const uint64_t entries[] = {
-		copied | (1ULL << 40),	/* behind the end */
-		copied | 0x200 | 2,	/* reserved bit */
-		copied,			/* COPIED on nothing */
+		copied | (1ULL << 40), /* behind the end */
+		copied | 0x200 | 2,    /* reserved bit */
+		copied,		       /* COPIED on nothing */
 		IMGBUILD_COMPRESSED | (1ULL << 30),
 		copied | 1ULL << 56 | 0x2000,
 	};
@@ -185,7 +185,7 @@ END_TEST
 /* Entries that point to the header and the L1 table; broken L1 entries. */
 START_TEST(impossible_places)
 {
-	static const uint64_t l1[] = { 0x201, 1ULL << 45, 1ULL << 62 };
+	static const uint64_t l1[] = {0x201, 1ULL << 45, 1ULL << 62};
 	struct extent e;
 
 	for (unsigned i = 0; i < 2; i++) {
@@ -211,6 +211,37 @@ START_TEST(impossible_places)
 }
 END_TEST
 
+/* Move the L1 table behind a cluster whose offset is returned. */
+static uint64_t move_l1(void)
+{
+	uint64_t n = imgbuild_header_get(&fx.b, IMGBUILD_L1_ENTRIES);
+	uint64_t at = imgbuild_alloc(&fx.b, 1 + n * 8 / C);
+
+	for (uint64_t i = 0; i < n; i++)
+		imgbuild_poke(&fx.b, at + C + i * 8, 8,
+			      imgbuild_l1_get(&fx.b, i));
+	imgbuild_header_set(&fx.b, IMGBUILD_L1_OFFSET, at + C);
+	return at;
+}
+
+/* A stream may end where the cluster of the L1 table begins. */
+START_TEST(stream_before_l1)
+{
+	struct extent e;
+	uint64_t at;
+
+	build(9);
+	imgbuild_data(&fx.b, 0, data, C);
+	at = move_l1();
+	imgbuild_l2_set(&fx.b, 0, IMGBUILD_COMPRESSED | (at + 100));
+	metafix_open(&fx);
+	e = look(0, C);
+	ck_assert_int_eq(e.kind, L2ENTRY_COMPRESSED);
+	ck_assert_uint_eq(e.hoff + e.clen, at + C);
+	metafix_close(&fx);
+}
+END_TEST
+
 START_TEST(changes)
 {
 	static const struct {
@@ -219,9 +250,9 @@ START_TEST(changes)
 		uint64_t flags[5];
 		bool keeps;
 	} rows[] = {
-		{ L2MAP_ZERO_KEEP, { 1, 1, 1, 1, 1 }, true },
-		{ L2MAP_ZERO_UNMAP, { 1, 1, 1, 1, 1 }, false },
-		{ L2MAP_UNMAP, { 0, 0, 0, 0, 0 }, false },
+		{L2MAP_ZERO_KEEP, {1, 1, 1, 1, 1}, true},
+		{L2MAP_ZERO_UNMAP, {1, 1, 1, 1, 1}, false},
+		{L2MAP_UNMAP, {0, 0, 0, 0, 0}, false},
 	};
 
 	for (unsigned i = 0; i < 3; i++) {
@@ -240,8 +271,8 @@ START_TEST(changes)
 			e = imgbuild_l2_get(&fx.b, k * C);
 			ck_assert_uint_eq(e & 1, rows[i].flags[k]);
 			if (k < 2 && rows[i].keeps)
-				ck_assert_uint_eq(e, at[k] | IMGBUILD_COPIED |
-							     1);
+				ck_assert_uint_eq(e,
+						  at[k] | IMGBUILD_COPIED | 1);
 			else
 				ck_assert_uint_eq(OFFSET(e), 0);
 		}
@@ -267,7 +298,8 @@ START_TEST(new_table)
 	ck_assert_uint_eq(e.len, 2 * C);
 	ck_assert_uint_eq(imgbuild_l1_get(&fx.b, 0), 0); /* not committed */
 	expect_exact();
-	ck_assert(!l2map_is_new_table(&fx.m, OFFSET(imgbuild_l1_get(&fx.b, 0))));
+	ck_assert(
+		!l2map_is_new_table(&fx.m, OFFSET(imgbuild_l1_get(&fx.b, 0))));
 	ck_assert_uint_ne(imgbuild_l1_get(&fx.b, 0) & IMGBUILD_COPIED, 0);
 	ck_assert_uint_eq(imgbuild_l2_get(&fx.b, 4 * C),
 			  (at + C) | IMGBUILD_COPIED);
@@ -331,8 +363,8 @@ END_TEST
 /* No room, no read: all stays as it was. */
 START_TEST(failures)
 {
-	struct hostfault_rule eio = { HOSTFAULT_PREAD, HOSTFAULT_ERROR, -EIO, 0,
-				      HOSTFAULT_FOREVER };
+	struct hostfault_rule eio = {HOSTFAULT_PREAD, HOSTFAULT_ERROR, -EIO, 0,
+				     HOSTFAULT_FOREVER};
 	struct extent e;
 
 	build(9);
@@ -359,8 +391,8 @@ END_TEST
  * request's error, not the commit's. */
 START_TEST(no_room_for_l1)
 {
-	struct hostfault_rule full = { HOSTFAULT_FALLOC, HOSTFAULT_ERROR,
-				       -ENOSPC, 0, HOSTFAULT_FOREVER };
+	struct hostfault_rule full = {HOSTFAULT_FALLOC, HOSTFAULT_ERROR,
+				      -ENOSPC, 0, HOSTFAULT_FOREVER};
 
 	build(9);
 	metafix_open(&fx);
@@ -375,5 +407,5 @@ START_TEST(no_room_for_l1)
 END_TEST
 
 SUITE_MAIN("l2map", kinds, long_runs, broken_entries, impossible_places,
-	   changes, new_table, shared_table, compressed_frees, failures,
-	   no_room_for_l1)
+	   stream_before_l1, changes, new_table, shared_table, compressed_frees,
+	   failures, no_room_for_l1)

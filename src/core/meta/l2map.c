@@ -106,8 +106,8 @@ static int decode(struct meta *m, const struct slice *s, uint64_t i,
 	if (e->kind == L2ENTRY_UNALLOCATED || e->kind == L2ENTRY_ZERO_PLAIN)
 		return 0;
 	if (e->hoff >> g->cluster_bits >= end || e->hoff < g->cluster_size ||
-	    num_ranges_overlap(e->hoff, g->cluster_size, m->l1.hoff,
-			       (uint64_t)m->l1.n * 8))
+	    num_ranges_overlap(e->hoff, e->clen ? e->clen : g->cluster_size,
+			       m->l1.hoff, (uint64_t)m->l1.n * 8))
 		return meta_corrupt(m, "L2 entry to an impossible place",
 				    s->hoff + i * 8);
 	return 0;
