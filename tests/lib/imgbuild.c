@@ -224,12 +224,13 @@ void imgbuild_l1_set(struct imgbuild *b, uint64_t idx, uint64_t entry)
 
 static uint64_t l2_slot(struct imgbuild *b, uint64_t goff, uint64_t l1)
 {
-	return (l1 & OFFSET_BITS) + goff / b->csize % (b->csize / 8) * 8;
+	return (l1 & OFFSET_BITS) +
+	       goff / b->csize % (b->csize / b->esize) * b->esize;
 }
 
 static uint64_t l1_index(struct imgbuild *b, uint64_t goff)
 {
-	return goff / b->csize / (b->csize / 8);
+	return goff / b->csize / (b->csize / b->esize);
 }
 
 uint64_t imgbuild_l2_get(struct imgbuild *b, uint64_t goff)
@@ -237,6 +238,23 @@ uint64_t imgbuild_l2_get(struct imgbuild *b, uint64_t goff)
 	uint64_t l1 = imgbuild_l1_get(b, l1_index(b, goff));
 
 	return l1 & OFFSET_BITS ? imgbuild_peek(b, l2_slot(b, goff, l1), 8) : 0;
+}
+
+uint64_t imgbuild_bitmap_get(struct imgbuild *b, uint64_t goff)
+{
+	uint64_t l1 = imgbuild_l1_get(b, l1_index(b, goff));
+
+	assert(b->p.extended);
+	return l1 & OFFSET_BITS ? imgbuild_peek(b, l2_slot(b, goff, l1) + 8, 8)
+				: 0;
+}
+
+void imgbuild_bitmap_set(struct imgbuild *b, uint64_t goff, uint64_t bitmap)
+{
+	uint64_t l1 = imgbuild_l1_get(b, l1_index(b, goff));
+
+	assert(b->p.extended && l1 & OFFSET_BITS);
+	imgbuild_poke(b, l2_slot(b, goff, l1) + 8, 8, bitmap);
 }
 
 static void copy_cluster(struct imgbuild *b, uint64_t to, uint64_t from)
@@ -263,6 +281,8 @@ void imgbuild_l2_set(struct imgbuild *b, uint64_t goff, uint64_t entry)
 		}
 	}
 	imgbuild_poke(b, l2_slot(b, goff, l1), 8, entry);
+	if (b->p.extended)
+		imgbuild_poke(b, l2_slot(b, goff, l1) + 8, 8, 0);
 }
 
 /* --- guest clusters -------------------------------------------------------*/
@@ -303,13 +323,26 @@ uint64_t imgbuild_data(struct imgbuild *b, uint64_t goff, const void *data,
 	if (len)
 		put(b->f, data, len, hoff);
 	imgbuild_l2_set(b, goff, hoff | IMGBUILD_COPIED);
+	if (b->p.extended)
+		imgbuild_bitmap_set(b, goff, IMGBUILD_SUBCLUSTERS);
+	return hoff;
+}
+
+uint64_t imgbuild_subclusters(struct imgbuild *b, uint64_t goff,
+			      const void *data, size_t len, uint64_t bitmap)
+{
+	uint64_t hoff = imgbuild_data(b, goff, data, len);
+
+	imgbuild_bitmap_set(b, goff, bitmap);
 	return hoff;
 }
 
 void imgbuild_zero_plain(struct imgbuild *b, uint64_t goff)
 {
 	unmap(b, goff);
-	imgbuild_l2_set(b, goff, IMGBUILD_ZERO);
+	imgbuild_l2_set(b, goff, b->p.extended ? 0 : IMGBUILD_ZERO);
+	if (b->p.extended)
+		imgbuild_bitmap_set(b, goff, IMGBUILD_SUBCLUSTERS << 32);
 }
 
 uint64_t imgbuild_zero_alloc(struct imgbuild *b, uint64_t goff)
@@ -320,7 +353,11 @@ uint64_t imgbuild_zero_alloc(struct imgbuild *b, uint64_t goff)
 	assert(junk);
 	memset(junk, 0xee, b->csize);
 	hoff = imgbuild_data(b, goff, junk, b->csize);
-	imgbuild_l2_set(b, goff, hoff | IMGBUILD_COPIED | IMGBUILD_ZERO);
+	if (b->p.extended)
+		imgbuild_bitmap_set(b, goff, IMGBUILD_SUBCLUSTERS << 32);
+	else
+		imgbuild_l2_set(b, goff,
+				hoff | IMGBUILD_COPIED | IMGBUILD_ZERO);
 	return hoff;
 }
 
@@ -387,7 +424,7 @@ uint64_t imgbuild_compressed(struct imgbuild *b, uint64_t goff,
 static void share_table(struct imgbuild *b, uint64_t l2)
 {
 	imgbuild_ref(b, l2, 1);
-	for (uint64_t at = l2; at < l2 + b->csize; at += 8) {
+	for (uint64_t at = l2; at < l2 + b->csize; at += b->esize) {
 		uint64_t entry = imgbuild_peek(b, at, 8);
 
 		ref_target(b, entry, 1);
@@ -476,10 +513,10 @@ static void write_header(struct imgbuild *b)
 		return;
 	imgbuild_header_set(b, IMGBUILD_REFCOUNT_ORDER, b->p.refcount_order);
 	imgbuild_header_set(b, IMGBUILD_HEADER_LEN, b->p.header_len);
-	if (b->p.zstd) {
-		imgbuild_header_set(b, IMGBUILD_INCOMPAT, 8);
+	imgbuild_header_set(b, IMGBUILD_INCOMPAT,
+			    (b->p.zstd ? 8 : 0) | (b->p.extended ? 16 : 0));
+	if (b->p.zstd)
 		imgbuild_header_set(b, IMGBUILD_COMPRESSION, 1);
-	}
 }
 
 void imgbuild_init(struct imgbuild *b, struct hostfile *f,
@@ -492,7 +529,9 @@ void imgbuild_init(struct imgbuild *b, struct hostfile *f,
 	b->p = *p;
 	fill_params(&b->p);
 	b->csize = 1ULL << b->p.cluster_bits;
-	l1 = num_div_ceil(num_div_ceil(b->p.size, b->csize), b->csize / 8);
+	b->esize = b->p.extended ? 16 : 8;
+	l1 = num_div_ceil(num_div_ceil(b->p.size, b->csize),
+			  b->csize / b->esize);
 	if (!b->p.l1_entries)
 		b->p.l1_entries = (unsigned)l1;
 	must(hostfile_truncate(f, 0), "truncate");

@@ -15,6 +15,7 @@
 #define IMGBUILD_COPIED (1ULL << 63)
 #define IMGBUILD_COMPRESSED (1ULL << 62)
 #define IMGBUILD_ZERO 1ULL
+#define IMGBUILD_SUBCLUSTERS 0xffffffffULL /* bitmap: all have data */
 
 /* The header's fields; offsets and widths are in imgbuild.c. */
 enum imgbuild_field {
@@ -47,6 +48,7 @@ struct imgbuild_params {
 	uint64_t size;
 	unsigned header_len; /* version 3; 0: 112 */
 	bool zstd;	     /* compression type 1, with its feature bit */
+	bool extended;	     /* extended L2 entries; cluster_bits >= 14 */
 	unsigned l1_entries; /* 0: as SIZE needs */
 };
 
@@ -54,6 +56,7 @@ struct imgbuild {
 	struct hostfile *f; /* the caller's */
 	struct imgbuild_params p;
 	uint64_t csize;
+	unsigned esize;	   /* bytes of an L2 entry */
 	uint64_t end;	   /* host offset of the next free cluster */
 	uint64_t l1_off;
 	uint64_t ext_end;  /* where the next header extension goes */
@@ -107,11 +110,19 @@ uint64_t imgbuild_l1_get(struct imgbuild *b, uint64_t idx);
 void imgbuild_l1_set(struct imgbuild *b, uint64_t idx, uint64_t entry);
 uint64_t imgbuild_l2_get(struct imgbuild *b, uint64_t goff); /* 0: no table */
 void imgbuild_l2_set(struct imgbuild *b, uint64_t goff, uint64_t entry);
+/* The bitmap of an extended entry; l2_set makes it 0. */
+uint64_t imgbuild_bitmap_get(struct imgbuild *b, uint64_t goff);
+void imgbuild_bitmap_set(struct imgbuild *b, uint64_t goff, uint64_t bitmap);
 
 /* A guest cluster at GOFF; the refcount of what was mapped there goes down, its
- * room is not used again. Each returns the host offset. DATA has LEN bytes up to a cluster, the rest is zero. */
+ * room is not used again. Each returns the host offset. DATA has LEN bytes up to
+ * a cluster, the rest is zero. With extended entries all subclusters are what
+ * the name says. */
 uint64_t imgbuild_data(struct imgbuild *b, uint64_t goff, const void *data,
 		       size_t len);
+/* Extended entries: as imgbuild_data(), with this bitmap. */
+uint64_t imgbuild_subclusters(struct imgbuild *b, uint64_t goff,
+			      const void *data, size_t len, uint64_t bitmap);
 void imgbuild_zero_plain(struct imgbuild *b, uint64_t goff); /* version 3 */
 /* Allocated under the zero flag; the host cluster is full of 0xee. */
 uint64_t imgbuild_zero_alloc(struct imgbuild *b, uint64_t goff);

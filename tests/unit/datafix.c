@@ -34,6 +34,71 @@ void datafix_build(struct datafix *df, const struct imgbuild_params *p,
 	memcpy(df->want, df->back, p->size);
 }
 
+static const struct {
+	unsigned version, bits;
+	uint64_t size, backing;
+	enum { STANDARD, ZSTD, EXTENDED } what;
+} rows[] = {
+	{ 3, 9, 100000 / 512 * 512, 0, STANDARD },
+	{ 3, 9, 131072, 131072, STANDARD },
+	{ 3, 12, 200704 + 512, 0, STANDARD },	   /* ends inside a cluster */
+	{ 3, 12, 200704 + 512, 150000, STANDARD }, /* shorter backing file */
+	{ 3, 12, 100000 / 512 * 512, 200000, STANDARD }, /* longer */
+	{ 2, 9, 131072, 0, STANDARD },
+	{ 2, 12, 200704 + 512, 0, STANDARD },
+	{ 2, 12, 200704 + 512, 150000, STANDARD },
+	{ 3, 16, 262144 - 512, 100001, STANDARD },
+	{ 3, 14, 200704 + 512, 0, EXTENDED },
+	{ 3, 14, 200704 + 512, 150000, EXTENDED },
+	{ 3, 16, 262144 - 512, 100001, EXTENDED },
+	{ 3, 16, 200000 / 512 * 512, 262144, EXTENDED },
+#if defined(HAVE_ZSTD)
+	{ 3, 12, 200704, 0, ZSTD },
+#endif
+};
+
+unsigned datafix_rows(void)
+{
+	return sizeof(rows) / sizeof(*rows);
+}
+
+void datafix_build_row(struct datafix *df, size_t i)
+{
+	struct imgbuild_params p = { .version = rows[i].version,
+				     .cluster_bits = rows[i].bits,
+				     .refcount_order = 4,
+				     .size = rows[i].size,
+				     .zstd = rows[i].what == ZSTD,
+				     .extended = rows[i].what == EXTENDED };
+
+	srand((unsigned)i);
+	datafix_build(df, &p, rows[i].backing);
+}
+
+/* Subclusters of every kind at OFF; those without data hold junk. */
+static void mix_subclusters(struct datafix *df, uint64_t off,
+			    unsigned char *buf)
+{
+	struct imgbuild *b = &df->fx.b;
+	uint64_t size = b->csize / 32, bitmap = 0;
+
+	for (unsigned i = 0; i < 32; i++) {
+		unsigned char *want = df->want + off + i * size;
+
+		switch (rand() % 3) {
+		case 0:
+			bitmap |= 1ULL << i;
+			memcpy(want, buf + i * size, size);
+			break;
+		case 1:
+			bitmap |= 1ULL << (32 + i);
+			memset(want, 0, size);
+			break;
+		}
+	}
+	imgbuild_subclusters(b, off, buf, b->csize, bitmap);
+}
+
 void datafix_mix(struct datafix *df)
 {
 	struct imgbuild *b = &df->fx.b;
@@ -41,6 +106,10 @@ void datafix_mix(struct datafix *df)
 
 	for (uint64_t off = 0; off + b->csize <= b->p.size; off += b->csize) {
 		memset(buf, 1 + rand() % 255, b->csize);
+		if (b->p.extended && rand() % 2) {
+			mix_subclusters(df, off, buf);
+			continue;
+		}
 		switch (rand() % 5) {
 		case 0:
 			imgbuild_data(b, off, buf, b->csize);

@@ -21,6 +21,9 @@ struct datafix {
  * their content is random. */
 void datafix_build(struct datafix *df, const struct imgbuild_params *p,
 		   uint64_t backing);
+/* The same for each kind of image: row I of a table of datafix_rows(). */
+unsigned datafix_rows(void);
+void datafix_build_row(struct datafix *df, size_t i);
 /* Every kind of cluster the version has, on the image and in the oracle. */
 void datafix_mix(struct datafix *df);
 void datafix_open(struct datafix *df);

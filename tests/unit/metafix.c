@@ -72,6 +72,14 @@ void metafix_close(struct metafix *fx)
 	hostmem_free(fx->mem);
 }
 
+int metafix_change_locked(struct metafix *fx, uint64_t goff, uint64_t n,
+			  enum l2map_what what, uint64_t hoff)
+{
+	struct l2map_change c = { what, goff, n * fx->g.sub_size, hoff };
+
+	return l2map_change_locked(&fx->m, &c);
+}
+
 uint64_t metafix_be64(struct metafix *fx, uint64_t off)
 {
 	unsigned char raw[8];
@@ -137,7 +145,7 @@ static void refer_tables(struct refs *r)
 	for (unsigned i = 0; i < b->p.l1_entries; i++) {
 		uint64_t l2 = imgbuild_l1_get(b, i) & OFFSET_BITS;
 
-		for (uint64_t k = 0; l2 && k < b->csize; k += 8)
+		for (uint64_t k = 0; l2 && k < b->csize; k += b->esize)
 			refer_entry(r, metafix_be64(r->fx, l2 + k));
 		if (l2)
 			refer(r, l2, 1);

@@ -36,6 +36,11 @@ void metafix_open(struct metafix *fx);
 void metafix_reopen(struct metafix *fx);
 void metafix_close(struct metafix *fx);
 
+/* l2map_change_locked() of N units of geom.sub_size. */
+int metafix_change_locked(struct metafix *fx, uint64_t goff, uint64_t n,
+			  enum l2map_what what, uint64_t hoff)
+	LOCK_REQUIRES(&fx->m.lock);
+
 /* The bytes of the file: a big-endian number, the refcount of a cluster (0
  * where nothing covers it). */
 uint64_t metafix_be64(struct metafix *fx, uint64_t off);

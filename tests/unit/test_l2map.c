@@ -33,13 +33,13 @@ static struct extent look(uint64_t goff, uint64_t len)
 	return e;
 }
 
-static int change(uint64_t goff, uint64_t n, enum l2map_change what,
+static int change(uint64_t goff, uint64_t n, enum l2map_what what,
 		  uint64_t hoff)
 {
 	int r;
 
 	lock_take(&fx.m.lock);
-	r = l2map_change_locked(&fx.m, goff, n, what, hoff);
+	r = metafix_change_locked(&fx, goff, n, what, hoff);
 	lock_drop(&fx.m.lock);
 	return r;
 }
@@ -245,7 +245,7 @@ END_TEST
 START_TEST(changes)
 {
 	static const struct {
-		enum l2map_change what;
+		enum l2map_what what;
 		/* data, zero-alloc, zero-plain, unallocated, compressed */
 		uint64_t flags[5];
 		bool keeps;

@@ -12,37 +12,11 @@
 #include "datafix.h"
 #include "suite.h"
 
-static const struct {
-	unsigned version, bits;
-	uint64_t size, backing;
-	bool zstd;
-} rows[] = {
-	{ 3, 9, 100000 / 512 * 512, 0, false },
-	{ 3, 9, 131072, 131072, false },
-	{ 3, 12, 200704 + 512, 0, false },	/* ends inside a cluster */
-	{ 3, 12, 200704 + 512, 150000, false }, /* shorter backing file */
-	{ 3, 12, 100000 / 512 * 512, 200000, false }, /* longer */
-	{ 2, 9, 131072, 0, false },
-	{ 2, 12, 200704 + 512, 0, false },
-	{ 2, 12, 200704 + 512, 150000, false },
-	{ 3, 16, 262144 - 512, 100001, false },
-#if defined(HAVE_ZSTD)
-	{ 3, 12, 200704, 0, true },
-#endif
-};
-
 static struct datafix df;
 
 static void begin(size_t i)
 {
-	struct imgbuild_params p = { .version = rows[i].version,
-				     .cluster_bits = rows[i].bits,
-				     .refcount_order = 4,
-				     .size = rows[i].size,
-				     .zstd = rows[i].zstd };
-
-	srand((unsigned)i);
-	datafix_build(&df, &p, rows[i].backing);
+	datafix_build_row(&df, i);
 	datafix_mix(&df);
 	datafix_open(&df);
 }
@@ -62,15 +36,15 @@ static int write_some(uint64_t off, uint64_t len)
 
 START_TEST(content)
 {
-	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+	for (size_t i = 0; i < datafix_rows(); i++) {
 		unsigned high;
 
 		begin(i);
 		for (int k = 0; k < 60; k++) {
-			uint64_t off = (uint64_t)rand() % rows[i].size;
+			uint64_t off = (uint64_t)rand() % df.fx.b.p.size;
 			uint64_t len = 1 + (uint64_t)rand() % 9000;
 
-			len = NUM_MIN(len, rows[i].size - off);
+			len = NUM_MIN(len, df.fx.b.p.size - off);
 			ck_assert_int_eq(write_some(off, len), 0);
 			if (k % 10 == 0)
 				ck_assert_int_eq(writeback_flush(&df.fx.m), 0);

@@ -51,7 +51,7 @@ static int write_new(uint64_t goff)
 		r = hostfile_pwrite_full(fx.file, data, C, hidx * C);
 	atomic_store(&fx.m.new_unsynced, true);
 	if (r == 0)
-		r = l2map_change_locked(&fx.m, goff, 1, L2MAP_DATA, hidx * C);
+		r = metafix_change_locked(&fx, goff, 1, L2MAP_DATA, hidx * C);
 	atomic_store(&fx.m.data_unsynced, true);
 	lock_drop(&fx.m.lock);
 	return r;
@@ -60,7 +60,8 @@ static int write_new(uint64_t goff)
 static void discard(uint64_t goff)
 {
 	lock_take(&fx.m.lock);
-	ck_assert_int_eq(l2map_change_locked(&fx.m, goff, 1, L2MAP_UNMAP, 0), 0);
+	ck_assert_int_eq(metafix_change_locked(&fx, goff, 1, L2MAP_UNMAP, 0),
+			 0);
 	lock_drop(&fx.m.lock);
 }
 

@@ -13,37 +13,11 @@
 #include "datafix.h"
 #include "suite.h"
 
-static const struct {
-	unsigned version, bits;
-	uint64_t size, backing;
-	bool zstd;
-} rows[] = {
-	{ 3, 9, 100000 / 512 * 512, 0, false },
-	{ 3, 9, 131072, 131072, false },
-	{ 3, 12, 200704 + 512, 0, false },	/* ends inside a cluster */
-	{ 3, 12, 200704 + 512, 150000, false }, /* shorter backing file */
-	{ 3, 12, 100000 / 512 * 512, 200000, false }, /* longer */
-	{ 2, 9, 131072, 0, false },
-	{ 2, 12, 200704 + 512, 0, false },
-	{ 2, 12, 200704 + 512, 150000, false },
-	{ 3, 16, 262144 - 512, 100001, false },
-#if defined(HAVE_ZSTD)
-	{ 3, 12, 200704, 0, true },
-#endif
-};
-
 static struct datafix df;
 
 static void begin(size_t i)
 {
-	struct imgbuild_params p = { .version = rows[i].version,
-				     .cluster_bits = rows[i].bits,
-				     .refcount_order = 4,
-				     .size = rows[i].size,
-				     .zstd = rows[i].zstd };
-
-	srand((unsigned)i);
-	datafix_build(&df, &p, rows[i].backing);
+	datafix_build_row(&df, i);
 	datafix_mix(&df);
 	datafix_open(&df);
 }
@@ -56,11 +30,12 @@ static void zero(uint64_t off, uint64_t len, bool unmap)
 
 START_TEST(content)
 {
-	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		uint64_t size = rows[i].size;
+	for (size_t i = 0; i < datafix_rows(); i++) {
+		uint64_t size;
 		unsigned high;
 
 		begin(i);
+		size = df.fx.b.p.size;
 		for (int k = 0; k < 60; k++) {
 			uint64_t off = (uint64_t)rand() % size;
 			uint64_t len = 1 + (uint64_t)rand() % 20000;

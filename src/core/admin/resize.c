@@ -166,16 +166,17 @@ static int grow(struct image *img, uint64_t size)
 static int unmap_part(struct meta *m, uint64_t from, uint64_t to)
 {
 	while (from < to) {
-		uint64_t n = NUM_MIN(to - from, l2map_reach(m, from));
+		struct l2map_change c = { .what = L2MAP_UNMAP,
+					  .goff = from };
 		int r;
 
+		c.len = NUM_MIN(to - from, l2map_reach(m, from));
 		lock_take(&m->lock);
-		r = l2map_change_locked(m, from, n >> m->geom->cluster_bits,
-					L2MAP_UNMAP, 0);
+		r = l2map_change_locked(m, &c);
 		lock_drop(&m->lock);
 		if (r < 0)
 			return r;
-		from += n;
+		from += c.len;
 	}
 	return 0;
 }

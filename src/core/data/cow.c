@@ -8,6 +8,7 @@
 #include "base/seed.h"
 #include "core/data/payload.h"
 #include "core/data/read.h"
+#include "core/meta/l2map.h"
 
 /* What [GOFF, GOFF + LEN) reads now, zero behind the end of the disk. */
 static int old_content(struct disk *d, uint8_t *out, uint64_t len,
@@ -23,12 +24,12 @@ static int old_content(struct disk *d, uint8_t *out, uint64_t len,
 	return r;
 }
 
-/* Write one cluster at HOFF: LEN bytes of BUF from byte AT on, old content of
- * the guest cluster at GOFF around them. */
-static int merged_cluster(struct disk *d, uint64_t hoff, uint64_t goff,
-			  const uint8_t *buf, uint64_t at, uint64_t len)
+/* Write one unit of SIZE bytes at HOFF: LEN bytes of BUF from byte AT on, old
+ * content of the guest's unit at GOFF around them. */
+static int merged_unit(struct disk *d, uint64_t size, uint64_t hoff,
+		       uint64_t goff, const uint8_t *buf, uint64_t at,
+		       uint64_t len)
 {
-	uint64_t size = d->geom->cluster_size;
 	uint8_t *c = scratch_get(SCRATCH_COW, size);
 	int r = 0;
 
@@ -50,27 +51,26 @@ static int merged_cluster(struct disk *d, uint64_t hoff, uint64_t goff,
 	return payload_write(d, c, size, hoff);
 }
 
-int cow_write(struct disk *d, const struct cow_run *run, const uint8_t *buf,
-	      size_t len, uint64_t goff)
+static int write_run(struct disk *d, const struct cow_run *run,
+		     const uint8_t *buf, size_t len, uint64_t goff)
 {
-	uint64_t size = d->geom->cluster_size;
+	uint64_t size = run->unit;
 	uint64_t at = goff - run->goff;
-	uint64_t end = run->n * size;
 
 	if ((run->fresh && run->zero) || SEED_BUG(SEED_COW_FILL_LATE))
 		return payload_write(d, buf, len, run->hoff + at);
 	while (len) {
-		uint64_t c = num_round_down(at, size);
-		uint64_t in = at - c;
+		uint64_t u = num_round_down(at, size);
+		uint64_t in = at - u;
 		uint64_t step = NUM_MIN(len, size - in);
 		int r;
 
 		if (in == 0 && step == size) {
-			step = num_round_down(NUM_MIN(len, end - at), size);
+			step = num_round_down(len, size);
 			r = payload_write(d, buf, step, run->hoff + at);
 		} else {
-			r = merged_cluster(d, run->hoff + c, run->goff + c, buf,
-					   in, step);
+			r = merged_unit(d, size, run->hoff + u, run->goff + u,
+					buf, in, step);
 		}
 		if (r < 0)
 			return r;
@@ -79,4 +79,57 @@ int cow_write(struct disk *d, const struct cow_run *run, const uint8_t *buf,
 		len -= step;
 	}
 	return 0;
+}
+
+/* Copy [GOFF, GOFF + LEN), all of which is data in old clusters, to HOFF. */
+static int copy_data(struct disk *d, uint64_t goff, uint64_t len,
+		     uint64_t hoff)
+{
+	uint8_t *c = scratch_get(SCRATCH_COW, d->geom->cluster_size);
+	int r = c ? read_range(d, c, (size_t)len, goff) : -ENOMEM;
+
+	return r < 0 ? r : payload_write(d, c, (size_t)len, hoff);
+}
+
+/* Copy what has data in [GOFF, END), a part of one cluster, to HOFF. */
+static int copy_part(struct disk *d, uint64_t goff, uint64_t end,
+		     uint64_t hoff)
+{
+	while (goff < end) {
+		struct extent e;
+		int r = l2map_lookup(d->meta, goff, end - goff, &e);
+
+		if (r == 0 && e.kind == L2ENTRY_PLAIN)
+			r = copy_data(d, goff, e.len, hoff);
+		if (r < 0)
+			return r;
+		goff += e.len;
+		hoff += e.len;
+	}
+	return 0;
+}
+
+/* The subclusters beside the run, in its first and its last cluster. */
+static int copy_beside(struct disk *d, const struct cow_run *run)
+{
+	const struct geom *g = d->geom;
+	uint64_t before = geom_in_cluster(g, run->goff);
+	uint64_t end = run->goff + run->len;
+	int r = copy_part(d, run->goff - before, run->goff,
+			  run->hoff - before);
+
+	if (r < 0)
+		return r;
+	return copy_part(d, end, num_round_up(end, g->cluster_size),
+			 run->hoff + run->len);
+}
+
+int cow_write(struct disk *d, const struct cow_run *run, const uint8_t *buf,
+	      size_t len, uint64_t goff)
+{
+	int r = write_run(d, run, buf, len, goff);
+
+	if (r == 0 && run->moved)
+		r = copy_beside(d, run);
+	return r;
 }

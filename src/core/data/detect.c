@@ -12,10 +12,11 @@ static bool all_zero(const uint8_t *p, size_t len)
 	return *p == 0 && memcmp(p, p + 1, len - 1) == 0;
 }
 
-/* Bytes from GOFF to the end of its cluster. */
+/* Bytes from GOFF to the end of its cluster or subcluster. */
 static size_t step(const struct disk *d, uint64_t goff, size_t len)
 {
-	uint64_t left = d->geom->cluster_size - geom_in_cluster(d->geom, goff);
+	uint64_t size = d->geom->sub_size;
+	uint64_t left = size - (goff & (size - 1));
 
 	return (size_t)NUM_MIN(left, (uint64_t)len);
 }

@@ -51,34 +51,38 @@ static int take_place(struct disk *d, uint64_t goff, uint32_t len,
 }
 
 /* The stream is written: let the guest's cluster point to it [R1]. */
-static int install(struct disk *d, uint64_t goff, uint64_t raw)
+static int install(struct disk *d, uint64_t goff, uint64_t word)
 {
+	const struct l2map_change c = { .what = L2MAP_COMPRESSED,
+					.goff = goff,
+					.len = d->geom->cluster_size,
+					.hoff = word };
 	struct meta *m = d->meta;
 	int r;
 
 	atomic_store(&m->new_unsynced, true);
 	lock_take(&m->lock);
-	r = l2map_change_locked(m, goff, 1, L2MAP_COMPRESSED, raw);
+	r = l2map_change_locked(m, &c);
 	lock_drop(&m->lock);
 	return r;
 }
 
 static int put_stream(struct disk *d, const void *s, uint32_t len,
-		      uint64_t hoff, uint64_t goff, uint64_t raw)
+		      uint64_t hoff, uint64_t goff, uint64_t word)
 {
 	int r;
 
 	if (SEED_BUG(SEED_INSTALL_STREAM_FIRST))
-		(void)!install(d, goff, raw);
+		(void)!install(d, goff, word);
 	clustercache_forget(d->cache, hoff);
 	r = hostfile_pwrite_full(d->file, s, len, hoff);
-	return r < 0 ? r : install(d, goff, raw);
+	return r < 0 ? r : install(d, goff, word);
 }
 
 int pack_cluster(struct disk *d, const void *buf, size_t size, uint64_t goff,
 		 bool *done)
 {
-	uint64_t hoff, raw;
+	uint64_t hoff, word;
 	int64_t len;
 	void *s;
 	int r;
@@ -95,9 +99,9 @@ int pack_cluster(struct disk *d, const void *buf, size_t size, uint64_t goff,
 	r = take_place(d, goff, (uint32_t)len, &hoff);
 	if (r < 0)
 		return r;
-	r = l2entry_encode_compressed(d->geom, hoff, (uint32_t)len, &raw);
+	r = l2entry_encode_compressed(d->geom, hoff, (uint32_t)len, &word);
 	if (r == 0) {
-		r = put_stream(d, s, (uint32_t)len, hoff, goff, raw);
+		r = put_stream(d, s, (uint32_t)len, hoff, goff, word);
 		*done = r == 0;
 	} else {
 		r = 0; /* too far out for a descriptor */

@@ -37,6 +37,7 @@ static int read_extent(struct disk *d, const struct extent *e, uint8_t *buf,
 		return compressed_read(d, e, buf, geom_in_cluster(d->geom, goff),
 				       len);
 	case L2ENTRY_UNALLOCATED:
+	case L2ENTRY_RESERVED:
 		return read_backing(d, buf, len, goff);
 	case L2ENTRY_ZERO_PLAIN:
 	case L2ENTRY_ZERO_ALLOC:

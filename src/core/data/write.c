@@ -22,64 +22,118 @@ static bool reads_zero(const struct disk *d, const struct extent *e,
 		       uint64_t goff)
 {
 	return e->kind == L2ENTRY_ZERO_PLAIN || e->kind == L2ENTRY_ZERO_ALLOC ||
-	       (e->kind == L2ENTRY_UNALLOCATED && disk_hole_is_zero(d, goff));
+	       ((e->kind == L2ENTRY_UNALLOCATED ||
+		 e->kind == L2ENTRY_RESERVED) &&
+		disk_hole_is_zero(d, goff));
 }
 
-/* A place for RUN, whose guest clusters are as E says: the cluster reserved
- * for them, or newly allocated ones, maybe fewer than asked for. */
-static int find_place(struct disk *d, const struct extent *e,
-		      struct cow_run *run)
+/* Make RUN as long as what follows it needs new clusters, too, up to END. */
+static void extend_run(struct disk *d, struct cow_run *run, uint64_t end)
 {
+	uint64_t at = run->goff + run->len;
+
+	while (at < end) {
+		struct extent e;
+
+		/* an error there is that request's which begins there */
+		if (l2map_lookup(d->meta, at, end - at, &e) < 0 || e.copied ||
+		    e.kind == L2ENTRY_COMPRESSED)
+			break;
+		run->zero = run->zero && reads_zero(d, &e, at);
+		run->moved |= e.hoff != 0;
+		run->len += e.len;
+		at += e.len;
+	}
+}
+
+/* Which units the start of [GOFF, GOFF + LEN) is written to. *E: what they are,
+ * or the first of them when they need new clusters. */
+static int plan_run(struct disk *d, uint64_t goff, uint64_t len,
+		    struct extent *e, struct cow_run *run)
+{
+	const struct geom *g = d->geom;
+	uint64_t end = num_round_up(goff + len, g->sub_size);
+	int r;
+
+	*run = (struct cow_run){ .goff = num_round_down(goff, g->sub_size),
+				 .unit = g->sub_size };
+	r = l2map_lookup(d->meta, run->goff, end - run->goff, e);
+	if (r < 0 || in_place(e))
+		return r;
+	if (e->kind == L2ENTRY_COMPRESSED) {
+		run->goff = num_round_down(goff, g->cluster_size);
+		run->len = run->unit = g->cluster_size;
+		return 0;
+	}
+	run->len = e->len;
+	run->zero = reads_zero(d, e, run->goff);
+	run->own = e->copied;
+	run->moved = !run->own && e->hoff;
+	run->hoff = e->hoff;
+	if (!run->own)
+		extend_run(d, run, end);
+	return 0;
+}
+
+/* A place for RUN: the one reserved for it, or newly allocated clusters, maybe
+ * fewer than it has. */
+static int find_place(struct disk *d, struct cow_run *run)
+{
+	const struct geom *g = d->geom;
+	uint64_t in = geom_in_cluster(g, run->goff);
 	struct meta *m = d->meta;
 	uint64_t hidx, n;
 	int r;
 
-	run->zero = reads_zero(d, e, run->goff);
-	run->fresh = false;
-	if (e->kind == L2ENTRY_ZERO_ALLOC && e->copied) {
-		run->hoff = e->hoff;
+	if (run->own)
 		return 0;
-	}
 	lock_take(&m->lock);
 	r = l2map_prepare_locked(m, run->goff);
 	if (r == 0)
-		r = alloc_run_locked(m, run->n, &hidx, &n, &run->fresh);
+		r = alloc_run_locked(m, geom_clusters(g, in + run->len), &hidx,
+				     &n, &run->fresh);
 	lock_drop(&m->lock);
 	if (r < 0)
 		return r;
-	run->hoff = hidx << d->geom->cluster_bits;
-	run->n = n;
+	run->hoff = (hidx << g->cluster_bits) + in;
+	run->len = NUM_MIN(run->len, (n << g->cluster_bits) - in);
 	return 0;
 }
 
-/* The run's data is written: let the guest's clusters point to it [R1]. */
+/* The run's data is written: let the guest's clusters point to it, and
+ * subclusters have it [R1]. */
 static int install(struct disk *d, const struct cow_run *run)
 {
+	const struct l2map_change c = { .what = L2MAP_DATA,
+					.goff = run->goff,
+					.len = run->len,
+					.hoff = run->hoff };
 	struct meta *m = d->meta;
 	int r;
 
 	atomic_store(&m->new_unsynced, true);
 	lock_take(&m->lock);
-	r = l2map_change_locked(m, run->goff, run->n, L2MAP_DATA, run->hoff);
+	r = l2map_change_locked(m, &c);
 	lock_drop(&m->lock);
 	return r;
 }
 
-static void give_back(struct disk *d, const struct extent *e,
-		      const struct cow_run *run)
+static void give_back(struct disk *d, const struct cow_run *run)
 {
-	if (e->kind == L2ENTRY_ZERO_ALLOC && e->copied)
+	const struct geom *g = d->geom;
+	uint64_t in = geom_in_cluster(g, run->hoff);
+
+	if (run->own)
 		return;
 	lock_take(&d->meta->lock);
-	alloc_give_back_locked(d->meta, run->hoff >> d->geom->cluster_bits,
-			       run->n);
+	alloc_give_back_locked(d->meta, run->hoff >> g->cluster_bits,
+			       geom_clusters(g, in + run->len));
 	lock_drop(&d->meta->lock);
 }
 
 /* Fill RUN and publish it; LEN bytes of BUF at GOFF lie inside it. */
-static int fill_and_install(struct disk *d, const struct extent *e,
-			    const struct cow_run *run, const uint8_t *buf,
-			    size_t len, uint64_t goff)
+static int fill_and_install(struct disk *d, const struct cow_run *run,
+			    const uint8_t *buf, size_t len, uint64_t goff)
 {
 	int r;
 
@@ -89,7 +143,7 @@ static int fill_and_install(struct disk *d, const struct extent *e,
 	if (r == 0)
 		r = install(d, run);
 	if (r < 0)
-		give_back(d, e, run);
+		give_back(d, run);
 	return r;
 }
 
@@ -120,11 +174,9 @@ static int write_packed(struct disk *d, const uint8_t *buf, uint64_t len,
 static int write_held(struct disk *d, const uint8_t *buf, uint64_t len,
 		      uint64_t goff, uint64_t *done)
 {
-	uint64_t size = d->geom->cluster_size;
-	struct cow_run run = { .goff = num_round_down(goff, size) };
-	uint64_t span = num_round_up(goff + len, size) - run.goff;
+	struct cow_run run;
 	struct extent e;
-	int r = l2map_lookup(d->meta, run.goff, span, &e);
+	int r = plan_run(d, goff, len, &e, &run);
 
 	*done = 0;
 	if (r < 0 || in_place(&e))
@@ -133,14 +185,14 @@ static int write_held(struct disk *d, const uint8_t *buf, uint64_t len,
 		r = write_packed(d, buf, len, goff, done);
 		if (r < 0 || *done)
 			return r;
-		span = size; /* what follows may compress */
+		/* what follows may compress */
+		run.len = NUM_MIN(run.len, d->geom->cluster_size);
 	}
-	run.n = num_div_ceil(NUM_MIN(e.len, span), size);
-	r = find_place(d, &e, &run);
+	r = find_place(d, &run);
 	if (r < 0)
 		return r;
-	len = NUM_MIN(len, run.goff + run.n * size - goff);
-	r = fill_and_install(d, &e, &run, buf, len, goff);
+	len = NUM_MIN(len, run.goff + run.len - goff);
+	r = fill_and_install(d, &run, buf, len, goff);
 	if (r == 0)
 		*done = len;
 	return r;
@@ -176,7 +228,7 @@ int write_range(struct disk *d, const void *buf, size_t len, uint64_t goff)
 			done = e.len;
 			r = payload_write(d, p, done, e.hoff);
 		} else if (r == 0) {
-			r = write_alloc(d, p, e.len, goff, &done);
+			r = write_alloc(d, p, len, goff, &done);
 		}
 		if (r < 0)
 			return r;

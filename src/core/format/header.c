@@ -10,7 +10,6 @@
 #include "core/format/table.h"
 
 #define SNAPSHOT_RECORD_MIN 40U
-#define EXTL2_CLUSTER_BITS_MIN 14U
 #define V2_REFCOUNT_ORDER 4U
 
 struct disk_header {
@@ -148,9 +147,9 @@ static int check_features(const struct header *h, struct err *err)
 		return above(err, "refcount_order", h->refcount_order,
 			     QCOW2_REFCOUNT_ORDER_MAX);
 	if (h->incompatible & QCOW2_INCOMPAT_EXTL2 &&
-	    h->cluster_bits < EXTL2_CLUSTER_BITS_MIN)
+	    h->cluster_bits < QCOW2_EXTL2_CLUSTER_BITS_MIN)
 		return below(err, "cluster_bits with extended L2 entries",
-			     h->cluster_bits, EXTL2_CLUSTER_BITS_MIN);
+			     h->cluster_bits, QCOW2_EXTL2_CLUSTER_BITS_MIN);
 	return check_compression(h, err);
 }
 
@@ -319,4 +318,6 @@ void header_geom(const struct header *h, struct geom *g)
 {
 	geom_init(g, h->version, h->cluster_bits, h->refcount_order,
 		  h->compression, h->size);
+	if (h->incompatible & QCOW2_INCOMPAT_EXTL2)
+		geom_extend(g);
 }

@@ -27,46 +27,107 @@ static int decode_compressed(const struct geom *g, uint64_t raw,
 	return 0;
 }
 
-int l2entry_decode(const struct geom *g, uint64_t raw, struct l2entry *e)
+/* How many of the lowest bits of V are 0; all of them if V is. */
+static unsigned low_zeroes(uint32_t v)
 {
-	bool zero = raw & QCOW2_ENTRY_ZERO;
+	return v ? (unsigned)__builtin_ctz(v) : QCOW2_SUBCLUSTERS;
+}
 
-	e->copied = raw & QCOW2_ENTRY_COPIED;
-	e->clen = 0;
-	if (raw & QCOW2_ENTRY_COMPRESSED)
-		return decode_compressed(g, raw, e);
-	e->hoff = raw & QCOW2_OFFSET_MASK;
+enum l2entry_kind l2entry_sub_run(const struct l2entry *e, unsigned sub,
+				  unsigned *n)
+{
+	uint32_t alloc = e->alloc >> sub;
+	uint32_t zero = e->zero >> sub;
+	enum l2entry_kind kind;
+
+	if (alloc & 1) {
+		kind = L2ENTRY_PLAIN;
+		*n = low_zeroes(~alloc);
+	} else if (zero & 1) {
+		kind = e->hoff ? L2ENTRY_ZERO_ALLOC : L2ENTRY_ZERO_PLAIN;
+		*n = low_zeroes(~zero);
+	} else {
+		kind = e->hoff ? L2ENTRY_RESERVED : L2ENTRY_UNALLOCATED;
+		*n = low_zeroes(alloc | zero);
+	}
+	*n = NUM_MIN(*n, QCOW2_SUBCLUSTERS - sub);
+	return kind;
+}
+
+static int decode_extended(struct l2entry_raw raw, struct l2entry *e)
+{
+	unsigned n;
+
+	e->alloc = (uint32_t)raw.bitmap;
+	e->zero = (uint32_t)(raw.bitmap >> 32);
+	e->kind = l2entry_sub_run(e, 0, &n);
+	if (raw.word & QCOW2_ENTRY_ZERO || e->alloc & e->zero)
+		return -EUCLEAN;
+	return e->alloc && !e->hoff ? -EUCLEAN : 0;
+}
+
+static int decode_standard(const struct geom *g, struct l2entry_raw raw,
+			   struct l2entry *e)
+{
+	bool zero = raw.word & QCOW2_ENTRY_ZERO;
+
 	if (e->hoff)
 		e->kind = zero ? L2ENTRY_ZERO_ALLOC : L2ENTRY_PLAIN;
 	else
 		e->kind = zero ? L2ENTRY_ZERO_PLAIN : L2ENTRY_UNALLOCATED;
-	if (raw & RESERVED_STANDARD || !num_is_aligned(e->hoff, g->cluster_size))
-		return -EUCLEAN;
-	if ((zero && g->version < 3) || (e->copied && !e->hoff))
-		return -EUCLEAN;
-	return 0;
+	return zero && g->version < 3 ? -EUCLEAN : 0;
 }
 
-uint64_t l2entry_encode(const struct l2entry *e)
+int l2entry_decode(const struct geom *g, struct l2entry_raw raw,
+		   struct l2entry *e)
 {
-	uint64_t raw = e->copied ? QCOW2_ENTRY_COPIED : 0;
+	e->copied = raw.word & QCOW2_ENTRY_COPIED;
+	e->clen = 0;
+	e->alloc = e->zero = 0;
+	if (raw.word & QCOW2_ENTRY_COMPRESSED)
+		return raw.bitmap ? -EUCLEAN
+				  : decode_compressed(g, raw.word, e);
+	e->hoff = raw.word & QCOW2_OFFSET_MASK;
+	if (raw.word & RESERVED_STANDARD ||
+	    !num_is_aligned(e->hoff, g->cluster_size) ||
+	    (e->copied && !e->hoff))
+		return -EUCLEAN;
+	return g->extended ? decode_extended(raw, e)
+			   : decode_standard(g, raw, e);
+}
+
+static uint64_t encode_standard(const struct l2entry *e)
+{
+	uint64_t word = e->copied ? QCOW2_ENTRY_COPIED : 0;
 
 	switch (e->kind) {
 	case L2ENTRY_PLAIN:
-		return raw | e->hoff;
+		return word | e->hoff;
 	case L2ENTRY_ZERO_ALLOC:
-		return raw | e->hoff | QCOW2_ENTRY_ZERO;
+		return word | e->hoff | QCOW2_ENTRY_ZERO;
 	case L2ENTRY_ZERO_PLAIN:
 		return QCOW2_ENTRY_ZERO;
 	case L2ENTRY_UNALLOCATED:
 	case L2ENTRY_COMPRESSED:
+	case L2ENTRY_RESERVED:
 	default:
 		return 0;
 	}
 }
 
+struct l2entry_raw l2entry_encode(const struct geom *g,
+				  const struct l2entry *e)
+{
+	if (!g->extended)
+		return (struct l2entry_raw){ encode_standard(e), 0 };
+	return (struct l2entry_raw){
+		e->hoff | (e->copied ? QCOW2_ENTRY_COPIED : 0),
+		(uint64_t)e->zero << 32 | e->alloc,
+	};
+}
+
 int l2entry_encode_compressed(const struct geom *g, uint64_t hoff,
-			      uint32_t len, uint64_t *raw)
+			      uint32_t len, uint64_t *word)
 {
 	unsigned shift = count_shift(g);
 	uint64_t limit = NUM_MIN(1ULL << shift, QCOW2_HOST_OFFSET_MAX);
@@ -75,7 +136,7 @@ int l2entry_encode_compressed(const struct geom *g, uint64_t hoff,
 	if (!len || len > g->cluster_size || hoff >= limit)
 		return -ERANGE;
 	sectors = ((hoff & (QCOW2_SECTOR - 1)) + len - 1) / QCOW2_SECTOR;
-	*raw = QCOW2_ENTRY_COMPRESSED | sectors << shift | hoff;
+	*word = QCOW2_ENTRY_COMPRESSED | sectors << shift | hoff;
 	return 0;
 }
 

@@ -13,6 +13,9 @@
 #define QCOW2_CLUSTER_BITS_MIN 9
 #define QCOW2_CLUSTER_BITS_MAX 21
 #define QCOW2_REFCOUNT_ORDER_MAX 6
+#define QCOW2_EXTL2_CLUSTER_BITS_MIN 14 /* with extended L2 entries */
+#define QCOW2_SUBCLUSTERS 32		/* in a cluster, with those */
+#define QCOW2_SUBCLUSTER_SHIFT 5
 
 /* incompatible_features */
 #define QCOW2_INCOMPAT_DIRTY (1ULL << 0)

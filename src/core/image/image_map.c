@@ -66,6 +66,7 @@ static enum image_extent_kind kind_of(enum l2entry_kind kind)
 	case L2ENTRY_ZERO_ALLOC:
 		return IMAGE_EXTENT_ZERO;
 	case L2ENTRY_UNALLOCATED:
+	case L2ENTRY_RESERVED:
 		break;
 	}
 	return IMAGE_EXTENT_HOLE;

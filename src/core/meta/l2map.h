@@ -17,18 +17,18 @@
 
 struct extent {
 	enum l2entry_kind kind;
-	bool copied;	/* may be written in place */
+	bool copied;	/* the place at hoff is the image's alone */
 	uint64_t len;	/* guest bytes from the offset asked for, >= 1 */
-	uint64_t hoff;	/* PLAIN, ZERO_ALLOC: host offset of the same byte;
-			   COMPRESSED: of the stream */
+	uint64_t hoff;	/* PLAIN, ZERO_ALLOC, RESERVED: host offset of the
+			   same byte; COMPRESSED: of the stream */
 	uint32_t clen;	/* COMPRESSED: bytes of the stream at most */
 };
 
 /*
  * What stands at GOFF, up to LEN bytes (> 0, inside the disk); neighbouring
- * clusters merge when their kind, COPIED and host order agree. Compressed
- * clusters come one by one, with hoff at the stream's start. 0; -EUCLEAN: the
- * entry or the table's place is impossible; -EIO; -ENOMEM.
+ * clusters and subclusters merge when their kind, COPIED and host order agree.
+ * Compressed clusters come one by one, with hoff at the stream's start. 0;
+ * -EUCLEAN: the entry or the table's place is impossible; -EIO; -ENOMEM.
  */
 int l2map_lookup(struct meta *m, uint64_t goff, uint64_t len,
 		 struct extent *out);
@@ -42,23 +42,34 @@ uint64_t l2map_reach(const struct meta *m, uint64_t goff);
 int l2map_prepare_locked(struct meta *m, uint64_t goff)
 	LOCK_REQUIRES(&m->lock);
 
-enum l2map_change {
-	L2MAP_DATA,	  /* N clusters at HOFF, now theirs; data is written */
+enum l2map_what {
+	L2MAP_DATA,	  /* at hoff, now theirs alone; data is written */
 	L2MAP_ZERO_KEEP,  /* zero flag; keep a cluster that is ours alone */
 	L2MAP_ZERO_UNMAP, /* zero flag, no cluster */
 	L2MAP_UNMAP,	  /* no entry at all */
-	L2MAP_COMPRESSED, /* one cluster; HOFF is the entry as encoded by
+	L2MAP_COMPRESSED, /* one cluster; hoff is the word encoded by
 			     l2entry_encode_compressed() */
 };
 
 /*
- * Change the entries of N clusters from GOFF (cluster-aligned, within
- * l2map_reach()). What the old entries referred to and the new ones do not is
- * freed later. All or nothing; prepares the table itself. HOFF is for
- * L2MAP_DATA and L2MAP_COMPRESSED. -EUCLEAN, -EIO, -ENOSPC, -ENOMEM.
+ * A change of the guest bytes [GOFF, GOFF + LEN), in whole units of
+ * geom.sub_size and within l2map_reach(). Where a part of a cluster is
+ * concerned, which only extended entries allow, the other subclusters stay what
+ * they were; those with data have been copied when L2MAP_DATA moves their
+ * cluster. A cluster is given up when the last of its data goes or all of it
+ * changes, but for L2MAP_ZERO_KEEP. A compressed cluster changes as a whole.
  */
-int l2map_change_locked(struct meta *m, uint64_t goff, uint64_t n,
-			enum l2map_change what, uint64_t hoff)
+struct l2map_change {
+	enum l2map_what what;
+	uint64_t goff, len;
+	uint64_t hoff; /* L2MAP_DATA: the byte of GOFF; L2MAP_COMPRESSED */
+};
+
+/*
+ * What the old entries referred to and the new ones do not is freed later. All
+ * or nothing; prepares the table itself. -EUCLEAN, -EIO, -ENOSPC, -ENOMEM.
+ */
+int l2map_change_locked(struct meta *m, const struct l2map_change *c)
 	LOCK_REQUIRES(&m->lock);
 
 /* Unmap all that entry I of the L1 table maps, its L2 table included: as

@@ -18,10 +18,11 @@
  *
  * Locks: lookup, pins and LRU belong to the shard's lock (level 4). Content is
  * changed, and the dirty list used, only under meta.lock; readers without it
- * load single entries atomically (l2entry_load).
+ * load single entries atomically (l2slice.h).
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,7 @@ struct tablecache;
 struct slice {
 	void *data; /* slice_size bytes; see above for who may change it */
 	uint64_t hoff; /* const: host offset of the slice, slice-aligned */
+	atomic_uint version; /* l2slice.h; changed under meta.lock */
 	/* the rest belongs to tablecache.c */
 	struct slice *prev, *next;   /* LRU of the shard; shard lock */
 	struct slice *dprev, *dnext; /* dirty list; meta.lock */

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "core/format/l2entry.h"
+#include "core/meta/l2slice.h"
 
 /* Host clusters that one entry refers to. */
 struct run {
@@ -33,21 +34,18 @@ static int read_table(struct meta *m, uint64_t hoff, void *t)
 static int entry_run(struct meta *m, const void *t, uint64_t k,
 		     struct run *run)
 {
-	unsigned bits = m->geom->cluster_bits;
+	const struct geom *g = m->geom;
 	struct l2entry e;
-	uint64_t last;
 
 	run->n = 0;
-	if (l2entry_decode(m->geom, l2entry_load(t, k), &e) < 0)
+	if (l2entry_decode(g, l2entry_load(g, t, k), &e) < 0)
 		return -EUCLEAN;
-	if (e.kind == L2ENTRY_UNALLOCATED || e.kind == L2ENTRY_ZERO_PLAIN)
-		return 0;
-	run->hidx = e.hoff >> bits;
-	last = e.kind == L2ENTRY_COMPRESSED ? (e.hoff + e.clen - 1) >> bits
-					    : run->hidx;
-	if (!run->hidx || run->hidx >= atomic_load(&m->end_hidx))
+	run->n = l2entry_clusters(g, &e, &run->hidx);
+	if (run->n &&
+	    (!run->hidx || run->hidx >= atomic_load(&m->end_hidx))) {
+		run->n = 0;
 		return -EUCLEAN;
-	run->n = last - run->hidx + 1;
+	}
 	return 0;
 }
 
@@ -235,10 +233,11 @@ static int clear_table(struct meta *m, uint64_t hoff, const void *t)
 	if (!copy)
 		return -ENOMEM;
 	for (uint64_t k = 0; k < g->l2_entries; k++) {
-		uint64_t raw = l2entry_load(t, k);
+		struct l2entry_raw raw = l2entry_load(g, t, k);
 
-		any |= (raw & QCOW2_ENTRY_COPIED) != 0;
-		l2entry_store(copy, k, raw & ~QCOW2_ENTRY_COPIED);
+		any |= (raw.word & QCOW2_ENTRY_COPIED) != 0;
+		raw.word &= ~QCOW2_ENTRY_COPIED;
+		l2entry_store(g, copy, k, raw);
 	}
 	if (!any)
 		return 0;
@@ -271,18 +270,18 @@ static bool is_alone(struct meta *m, uint64_t hidx) LOCK_REQUIRES(&m->lock)
 static int set_entry(struct meta *m, struct slice *s, uint64_t k)
 	LOCK_REQUIRES(&m->lock)
 {
+	const struct geom *g = m->geom;
 	struct l2entry e;
-	int r = l2entry_decode(m->geom, l2entry_load(s->data, k), &e);
+	int r = l2entry_decode(g, l2slice_load(g, s, k), &e);
 
-	if (r < 0 || e.copied ||
-	    (e.kind != L2ENTRY_PLAIN && e.kind != L2ENTRY_ZERO_ALLOC) ||
-	    !is_alone(m, e.hoff >> m->geom->cluster_bits))
+	if (r < 0 || e.copied || !l2entry_has_place(&e) ||
+	    !is_alone(m, e.hoff >> g->cluster_bits))
 		return r;
 	r = tablecache_dirty(m->l2, s);
 	if (r < 0)
 		return r;
 	e.copied = true;
-	l2entry_store(s->data, k, l2entry_encode(&e));
+	l2slice_store(g, s, k, l2entry_encode(g, &e));
 	return 0;
 }
 
@@ -293,7 +292,7 @@ static int set_slice(struct meta *m, uint64_t hoff) LOCK_REQUIRES(&m->lock)
 
 	if (r < 0)
 		return r;
-	for (uint64_t k = 0; k < m->geom->slice_size / 8 && r == 0; k++)
+	for (uint64_t k = 0; k < geom_slice_entries(m->geom) && r == 0; k++)
 		r = set_entry(m, s, k);
 	tablecache_put(m->l2, s);
 	return r;
