@@ -91,8 +91,7 @@ static const struct args_opt options[] = {
 static const struct args_spec spec = {
 	.usage = "snapshot [OPTION...] IMAGE|MOUNTPOINT",
 	.what = "List, make, apply or delete internal snapshots of IMAGE, which"
-		" must not be in\nuse, or of the image mounted at MOUNTPOINT "
-		"(not -a).",
+		" must not be in\nuse, or of the image mounted at MOUNTPOINT.",
 	.opts = options,
 	.min_words = 1,
 	.max_words = 1,
@@ -130,15 +129,12 @@ static int list(const struct snapshot_args *a)
 static int change_mounted(const struct snapshot_args *a)
 {
 	struct ctl_order o = { .verb = a->what == 'c' ? CTL_SNAPSHOT_CREATE :
+				       a->what == 'a' ? CTL_SNAPSHOT_APPLY :
 							CTL_SNAPSHOT_DELETE };
 	struct err err = { "" };
 	int ret;
 
-	if (a->what == 'a')
-		ret = err_set(&err, -EBUSY, "the disk cannot change under those"
-			      " who use it: unmount it, and apply the snapshot "
-			      "to the image");
-	else if (strlen(a->name) >= sizeof(o.name))
+	if (strlen(a->name) >= sizeof(o.name))
 		ret = err_set(&err, -EINVAL, "the name is too long");
 	else {
 		snprintf(o.name, sizeof(o.name), "%s", a->name);

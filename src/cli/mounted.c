@@ -42,8 +42,7 @@ int mounted_order(const char *path, struct ctl_order *order, struct err *err)
 
 	if (fd < 0)
 		return err_set_sys(err, -errno, "cannot open the mounted disk");
-	/* what the kernel still has of it belongs to it */
-	if (fsync(fd) < 0 || ioctl(fd, CTL_IOC_ORDER, order) < 0)
+	if (ioctl(fd, CTL_IOC_ORDER, order) < 0)
 		r = err_set_sys(err, -errno, "cannot ask the server of the mount");
 	close(fd);
 	if (r < 0)

@@ -67,6 +67,9 @@ void ctl_obey(struct image *img, struct ctl_order *order)
 	case CTL_SNAPSHOT_DELETE:
 		order->result = snapshot_delete(img, order->name, &err);
 		break;
+	case CTL_SNAPSHOT_APPLY:
+		order->result = snapshot_apply(img, order->name, &err);
+		break;
 	default:
 		order->result = err_set(&err, -ENOTSUP,
 					"the server of this mount is older and does not know that");

@@ -34,6 +34,7 @@ struct ctl_request {
 enum ctl_verb {
 	CTL_SNAPSHOT_CREATE = 1,
 	CTL_SNAPSHOT_DELETE = 2,
+	CTL_SNAPSHOT_APPLY = 3,
 };
 
 #define CTL_NAME_MAX 512

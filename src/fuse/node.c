@@ -63,6 +63,12 @@ void node_table_fini(struct node_table *t)
 	lock_fini(&t->lock);
 }
 
+struct node *node_disk(struct node_table *t)
+{
+	/* alone, or after the folder that it is in */
+	return &t->nodes[t->nodes[0].kind == NODE_DISK ? 0 : 1];
+}
+
 struct node *node_get(struct node_table *t, fuse_ino_t ino)
 {
 	return ino >= 1 && ino <= t->n ? &t->nodes[ino - 1] : NULL;

@@ -54,6 +54,9 @@ void node_table_init(struct node_table *t, enum node_layout layout,
 		     const struct node_owner *owner, int64_t mtime_ns);
 void node_table_fini(struct node_table *t);
 
+/* The disk file. */
+struct node *node_disk(struct node_table *t);
+
 /* NULL: no such inode; no such name in the folder PARENT. */
 struct node *node_get(struct node_table *t, fuse_ino_t ino);
 struct node *node_find(struct node_table *t, fuse_ino_t parent,

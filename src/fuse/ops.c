@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "core/admin/resize.h"
+#include "fuse/order.h"
 #include "fuse/reply.h"
 
 /* Names never change; blocks and times do, but only by requests that make the
@@ -124,8 +125,6 @@ static int grow(struct ops_server *s, uint64_t size)
 		return 0; /* another request has just made it as large */
 	if (rc)
 		log_limited(LOG_LEVEL_ERROR, "%s", err.text);
-	else if (s->own)
-		own_resized(s->own, image_size(s->img));
 	return rc;
 }
 
@@ -292,8 +291,8 @@ static void write_outside(struct ops_server *s, fuse_req_t req, size_t len,
 		fuse_reply_write(req, 0);
 		return;
 	}
-	if (fi->writepage && s->own)
-		own_fix_size(s->own);
+	if (fi->writepage)
+		order_fix_size(s);
 	reply_status(req, -ENOSPC);
 }
 
@@ -482,6 +481,10 @@ static void ioctl_order(struct ops_server *s, fuse_req_t req, const void *in)
 	struct ctl_order o;
 
 	memcpy(&o, in, sizeof(o));
+	if (order_is_work(&o)) {
+		order_take(s, req, &o);
+		return;
+	}
 	ctl_obey(s->img, &o);
 	fuse_reply_ioctl(req, 0, &o, sizeof(o));
 }
@@ -513,6 +516,7 @@ void ops_server_init(struct ops_server *s)
 	ctl_init(&s->ctl);
 	atomic_init(&s->kernel_writeback, false);
 	atomic_init(&s->writers, 0);
+	atomic_init(&s->fixing_size, false);
 }
 
 void ops_server_fini(struct ops_server *s)

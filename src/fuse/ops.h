@@ -12,6 +12,7 @@
 #include "core/image/image.h"
 #include "fuse/ctl.h"
 #include "fuse/fuselib.h"
+#include "fuse/jobs.h"
 #include "fuse/node.h"
 #include "fuse/own.h"
 
@@ -19,6 +20,9 @@ struct ops_server {
 	/* const once the session runs */
 	struct image *img;
 	struct own *own; /* NULL until it is started */
+	struct jobs *work, *tell; /* see jobs.h */
+	struct fuse_session *se;
+	const char *disk_path; /* of the disk file, through the mount */
 	bool readonly;
 	bool writeback; /* asked for; the kernel's write-back cache */
 	bool direct_io;
@@ -28,6 +32,7 @@ struct ops_server {
 	struct node_table nodes;
 	atomic_bool kernel_writeback; /* the kernel has it on */
 	atomic_uint writers;	      /* open handles that may write */
+	atomic_bool fixing_size;      /* a job will */
 	struct ctl ctl;
 };
 

@@ -29,7 +29,6 @@ struct own {
 	struct lock lock; /* guards what follows */
 	struct lock_cond changed;
 	struct seek *seeks; /* newest first: the kernel sends one at a time */
-	bool fix_size;
 	bool stop;
 };
 
@@ -66,6 +65,7 @@ static void widen_cache(dev_t dev)
  */
 static int prime(struct own *own, struct err *err)
 {
+	uint64_t size = own->setup.size(own->setup.arg);
 	struct timespec t[2];
 	struct stat st;
 
@@ -74,14 +74,13 @@ static int prime(struct own *own, struct err *err)
 	if (!own->setup.writeback)
 		return 0;
 	widen_cache(st.st_dev);
-	if (truncate(own->path, (off_t)own->setup.size) < 0)
+	if (truncate(own->path, (off_t)size) < 0)
 		return err_set_sys(err, -errno,
 				   "cannot set the size of the disk file");
 	t[0].tv_sec = t[1].tv_sec = own->setup.mtime_ns / NS;
 	t[0].tv_nsec = t[1].tv_nsec = own->setup.mtime_ns % NS;
 	utimensat(AT_FDCWD, own->path, t, 0);
-	if (stat(own->path, &st) < 0 ||
-	    (uint64_t)st.st_size != own->setup.size)
+	if (stat(own->path, &st) < 0 || (uint64_t)st.st_size != size)
 		return err_set(err, -EIO, "the kernel shows a wrong disk size");
 	return 0;
 }
@@ -103,19 +102,6 @@ static void do_seek(struct own *own, const struct seek *s)
 		close(fd);
 }
 
-static void do_fix_size(struct own *own)
-{
-	uint64_t size;
-
-	lock_take(&own->lock);
-	size = own->setup.size;
-	lock_drop(&own->lock);
-	if (truncate(own->path, (off_t)size) < 0)
-		log_limited(LOG_LEVEL_WARN, "cannot set the size of the disk "
-			    "file back after a write beyond its end: %s",
-			    strerror(errno));
-}
-
 static void *run(void *arg)
 {
 	struct own *own = arg;
@@ -131,11 +117,6 @@ static void *run(void *arg)
 			lock_drop(&own->lock);
 			do_seek(own, s);
 			free(s);
-			lock_take(&own->lock);
-		} else if (own->fix_size) {
-			own->fix_size = false;
-			lock_drop(&own->lock);
-			do_fix_size(own);
 			lock_take(&own->lock);
 		} else {
 			lock_cond_wait(&own->changed, &own->lock);
@@ -191,17 +172,12 @@ int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence)
 
 void own_fix_size(struct own *own)
 {
-	lock_take(&own->lock);
-	own->fix_size = true;
-	lock_cond_wake_all(&own->changed);
-	lock_drop(&own->lock);
-}
+	uint64_t size = own->setup.size(own->setup.arg);
 
-void own_resized(struct own *own, uint64_t size)
-{
-	lock_take(&own->lock);
-	own->setup.size = size;
-	lock_drop(&own->lock);
+	if (truncate(own->path, (off_t)size) < 0)
+		log_limited(LOG_LEVEL_WARN, "the kernel shows a wrong size of "
+			    "the disk file, which cannot be set: %s",
+			    strerror(errno));
 }
 
 int own_sync(struct own *own)

@@ -5,7 +5,6 @@
  *
  * - Before ready: stat, and with the kernel's write-back cache set size and
  *   time, which the kernel otherwise believes to be 0 for a root inode.
- * - A write beyond the end grew the kernel's idea of the size: set it back.
  * - SEEK_DATA and SEEK_HOLE: the kernel does not send its dirty pages first,
  *   so pages not sent yet would look like a hole. Make it send them.
  * - At the end: make it send all it holds, and close.
@@ -22,7 +21,7 @@ struct own;
 
 struct own_setup {
 	const char *path; /* of the disk file, through the mount */
-	uint64_t size;
+	uint64_t (*size)(void *arg); /* of the disk, now */
 	int64_t mtime_ns;
 	bool writeback;
 	/* called in the thread when the mount answered, or failed with a text */
@@ -39,14 +38,16 @@ int own_start(struct own **out, const struct own_setup *setup);
 /* Have SETUP's seek() called for REQ soon. -ENOMEM. */
 int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence);
 
-/* The disk has SIZE bytes from now on. */
-void own_resized(struct own *own, uint64_t size);
-
-/* A write beyond the end was refused. */
+/*
+ * The kernel believes in a size of its own: a write beyond the end has grown it,
+ * or the disk has got another one. Set it right, and drop cached pages beyond.
+ * Waits for the disk's inode lock: not from a thread that serves requests, nor
+ * from the own thread.
+ */
 void own_fix_size(struct own *own);
 
-/* Make the kernel send all dirty pages of the disk; waits. Not from a thread
- * that serves requests. 0 or -errno. */
+/* Make the kernel send all dirty pages of the disk; waits, as own_fix_size()
+ * does. 0 or -errno. */
 int own_sync(struct own *own);
 
 /* End the thread; requests not answered yet are answered. */

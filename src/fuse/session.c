@@ -31,10 +31,10 @@
 struct session {
 	struct opts *o;
 	struct ops_server server;
+	char *disk_path;
 	struct fuse_session *se;
 	struct ready ready;
 	enum node_layout layout;
-	char *disk_path;
 	pthread_t main_thread, signal_thread;
 	bool mounted, own_started, signals_started;
 	atomic_bool loop_ended;
@@ -270,11 +270,18 @@ static void on_seek(void *arg, fuse_req_t req, uint64_t off, int whence,
 	ops_answer_seek(&s->server, req, off, whence, sent);
 }
 
+static uint64_t on_size(void *arg)
+{
+	struct session *s = arg;
+
+	return image_size(s->server.img);
+}
+
 static int start_threads(struct session *s, struct err *err)
 {
 	struct own_setup setup = {
 		.path = s->disk_path,
-		.size = image_size(s->server.img),
+		.size = on_size,
 		.mtime_ns = image_mtime_ns(s->server.img),
 		.writeback = s->server.writeback,
 		.ready = on_ready,
@@ -293,6 +300,11 @@ static int start_threads(struct session *s, struct err *err)
 	if (rc)
 		return err_set_sys(err, rc, "starting a thread");
 	s->own_started = true;
+	rc = jobs_start(&s->server.tell);
+	if (!rc)
+		rc = jobs_start(&s->server.work);
+	if (rc)
+		return err_set_sys(err, rc, "starting a thread");
 	rc = -pthread_create(&s->signal_thread, NULL, signal_main, s);
 	if (rc)
 		return err_set_sys(err, rc, "starting a thread");
@@ -400,6 +412,8 @@ static int tear_down(struct session *s)
 	if (s->mounted)
 		fuse_session_unmount(s->se);
 	/* a call of its own that still hung has failed by now */
+	jobs_stop(s->server.work);
+	jobs_stop(s->server.tell);
 	if (s->own_started)
 		own_stop(s->server.own);
 	rc = close_image(s);
@@ -429,6 +443,8 @@ static int bring_up(struct session *s, struct err *err)
 	rc = new_session(s, err);
 	if (!rc)
 		rc = mount_it(s, err);
+	s->server.se = s->se;
+	s->server.disk_path = s->disk_path;
 	return rc;
 }
 

@@ -430,6 +430,11 @@ static const struct {
 	{ "stamp", 6, helpers_stamp },
 	{ "stampcheck", 3, helpers_stampcheck },
 	{ "threads", 6, helpers_threads },
+	{ "load-write", 6, helpers_load_write },
+	{ "load-at", 2, helpers_load_at },
+	{ "load-verify", 10, helpers_load_verify },
+	{ "watch", 3, helpers_watch },
+	{ "commit", 2, helpers_commit },
 };
 
 int main(int argc, char **argv)

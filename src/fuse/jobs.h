@@ -1,0 +1,29 @@
+/*
+ * jobs: a thread that does one thing after the other, for what a thread that
+ * serves requests may not do: use the mount itself, or wait for a lock that the
+ * kernel holds while a request is under way.
+ *
+ * A session has two. "work" changes snapshots: it waits for the disk's inode
+ * lock (fsync, truncate), so nothing that is asked for under that lock may need
+ * it. "tell" has the kernel forget names: it waits for a folder's lock, which
+ * mkdir and rmdir hold until "work" has answered them; so "work" never waits
+ * for "tell".
+ */
+#pragma once
+
+struct jobs;
+
+/* The first member of what is to be done. */
+struct job {
+	struct job *next;
+	void (*run)(struct job *job); /* owns JOB, and answers in any case */
+};
+
+/* -ENOMEM, -EAGAIN. */
+int jobs_start(struct jobs **out);
+
+/* Have JOB run after those added before it. */
+void jobs_add(struct jobs *jobs, struct job *job);
+
+/* Run what is left and end the thread. JOBS may be NULL. */
+void jobs_stop(struct jobs *jobs);
