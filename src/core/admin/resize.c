@@ -303,6 +303,18 @@ static int check_size(struct image *img, uint64_t size, bool shrink,
 	return check_snapshots(img, err);
 }
 
+/* The bitmaps are as long as the disk. */
+static int with_bitmaps(struct image *img, uint64_t size, struct err *err)
+{
+	int r = bitmaps_resize(img, size, err);
+
+	if (r < 0)
+		return r;
+	r = size > img->geom.size ? grow(img, size) : shrink_disk(img, size);
+	bitmaps_resized(img);
+	return r;
+}
+
 int resize_image(struct image *img, uint64_t size, bool shrink, struct err *err)
 {
 	int r;
@@ -318,10 +330,10 @@ int resize_image(struct image *img, uint64_t size, bool shrink, struct err *err)
 		gate_open(img);
 		return r;
 	}
-	if (size > img->geom.size)
-		r = grow(img, size);
-	else if (size < img->geom.size)
-		r = shrink_disk(img, size);
+	if (size != img->geom.size)
+		r = with_bitmaps(img, size, err);
 	gate_open(img);
+	if (r < 0 && err && err->text[0])
+		return r;
 	return r < 0 ? err_set_sys(err, r, "cannot resize") : 0;
 }

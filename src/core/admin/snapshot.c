@@ -14,14 +14,10 @@
 #include "core/format/qcow2.h"
 #include "core/image/open.h"
 #include "core/image/snaplist.h"
+#include "core/meta/place.h"
 #include "core/meta/tree.h"
 
 #define NAME_MAX_BYTES 255
-
-/* Clusters taken for something new; nothing refers to them yet. */
-struct place {
-	uint64_t hoff, n; /* bytes; clusters */
-};
 
 struct work {
 	struct image *img;
@@ -60,53 +56,6 @@ static void end(struct work *w)
 }
 
 /* --- new tables -------------------------------------------------------------- */
-
-/* Take clusters for LEN bytes of BUF and write them, padded with zeroes. */
-static int put_new(struct work *w, const void *buf, size_t len,
-		   struct place *p)
-{
-	struct meta *m = w->m;
-	const struct geom *g = m->geom;
-	uint64_t hidx;
-	int r;
-
-	*p = (struct place){ 0, geom_clusters(g, len) };
-	if (!p->n)
-		return 0;
-	lock_take(&m->lock);
-	r = alloc_exact_locked(m, p->n, &hidx);
-	lock_drop(&m->lock);
-	if (r < 0) {
-		p->n = 0;
-		return r;
-	}
-	p->hoff = hidx << g->cluster_bits;
-	tablecache_forget(m->l2, p->hoff, p->n << g->cluster_bits);
-	atomic_store(&m->new_unsynced, true);
-	r = hostfile_zero(m->file, p->hoff, p->n << g->cluster_bits);
-	return r < 0 ? r : hostfile_pwrite_full(m->file, buf, len, p->hoff);
-}
-
-/* P will not be referred to after all. */
-static void give_back(struct work *w, struct place *p)
-{
-	if (!p->n)
-		return;
-	lock_take(&w->m->lock);
-	alloc_give_back_locked(w->m, p->hoff >> w->m->geom->cluster_bits, p->n);
-	lock_drop(&w->m->lock);
-	p->n = 0;
-}
-
-/* The old root at HOFF, LEN bytes, is gone from the disk. */
-static void drop_place(struct work *w, uint64_t hoff, uint64_t len)
-{
-	const struct geom *g = w->m->geom;
-
-	if (hoff && len && !atomic_load(&w->m->failed))
-		alloc_free_stable(w->m, hoff >> g->cluster_bits,
-				  geom_clusters(g, len));
-}
 
 /*
  * The table with record DROP left out (SIZE_MAX: none) and S behind the others
@@ -152,7 +101,7 @@ static int put_table(struct work *w, size_t drop, const struct snapshot *s)
 
 	if (r == 0 && len > QCOW2_MAX_SNAPSHOT_TABLE)
 		r = -EFBIG;
-	return r < 0 ? r : put_new(w, t, len, &w->table);
+	return r < 0 ? r : place_put(w->m, t, len, &w->table);
 }
 
 /* Make all that the new roots refer to stable [R1] [R2], then the roots [R7].
@@ -223,7 +172,7 @@ static int put_l1(struct work *w)
 {
 	autofree uint64_t *l1 = l1_array(w->m, true);
 
-	return l1 ? put_new(w, l1, (size_t)w->m->l1.n * 8, &w->l1) : -ENOMEM;
+	return l1 ? place_put(w->m, l1, (size_t)w->m->l1.n * 8, &w->l1) : -ENOMEM;
 }
 
 static int put_record(struct work *w, const char *name)
@@ -294,7 +243,7 @@ static int create(struct work *w, const char *name)
 		r = switch_roots(w, &before);
 	}
 	if (r == 0)
-		drop_place(w, before.snapshots_offset, old_len);
+		place_free(w->m, before.snapshots_offset, old_len);
 	return r;
 }
 
@@ -302,8 +251,8 @@ static int create(struct work *w, const char *name)
 static int finish(struct work *w, int r, const char *what)
 {
 	if (r < 0 && !atomic_load(&w->m->failed)) {
-		give_back(w, &w->table);
-		give_back(w, &w->l1);
+		place_give_back(w->m, &w->table);
+		place_give_back(w->m, &w->l1);
 	}
 	end(w);
 	if (r == -ERANGE)
@@ -314,6 +263,10 @@ static int finish(struct work *w, int r, const char *what)
 		return err_set(w->err, r,
 			       "%s: tables are broken; run 'rawcow check'",
 			       what);
+	if (r < 0 && w->err && w->err->text[0]) {
+		err_wrap(w->err, "%s", what);
+		return r;
+	}
 	return r < 0 ? err_set_sys(w->err, r, "%s", what) : 0;
 }
 
@@ -371,10 +324,10 @@ static int delete(struct work *w, size_t i)
 	r = switch_roots(w, &before);
 	if (r < 0)
 		return r;
-	drop_place(w, before.snapshots_offset, w->list.bytes);
+	place_free(w->m, before.snapshots_offset, w->list.bytes);
 	if (!SEED_BUG(SEED_DROP_EARLY))
 		tree_drop(w->m, l1, s->l1_entries);
-	drop_place(w, s->l1_offset, (uint64_t)s->l1_entries * 8);
+	place_free(w->m, s->l1_offset, (uint64_t)s->l1_entries * 8);
 	own_again(w);
 	return 0;
 }
@@ -412,7 +365,7 @@ static int copy_l1(struct work *w, const struct snapshot *s,
 		(void)!hostfile_pwrite_full(w->m->file, t,
 					    NUM_MIN(n, w->m->l1.n) * 8ULL,
 					    w->m->l1.hoff);
-	return put_new(w, t, (size_t)n * 8, &w->l1);
+	return place_put(w->m, t, (size_t)n * 8, &w->l1);
 }
 
 /* The new roots are on disk: what was the disk until now goes. */
@@ -435,7 +388,7 @@ static int take_over(struct work *w, const struct header *before)
 	m->l1 = l1;
 	image_set_size(w->img, m->header.size);
 	tree_drop(m, old, old_n);
-	drop_place(w, before->l1_offset, (uint64_t)old_n * 8);
+	place_free(w->m, before->l1_offset, (uint64_t)old_n * 8);
 	own_again(w);
 	return 0;
 }
@@ -466,6 +419,22 @@ static int apply(struct work *w, const struct snapshot *s)
 	return r < 0 ? r : take_over(w, &before);
 }
 
+/* The bitmaps are as long as the disk, and all of it may change. */
+static int apply_with_bitmaps(struct work *w, const struct snapshot *s)
+{
+	bool resize = s->disk_size != w->img->geom.size;
+	int r = resize ? bitmaps_resize(w->img, s->disk_size, w->err) : 0;
+
+	if (r < 0)
+		return r;
+	r = apply(w, s);
+	if (r == 0)
+		bitmaps_touch(w->img, 0, w->img->geom.size);
+	if (resize)
+		bitmaps_resized(w->img);
+	return r;
+}
+
 int snapshot_apply(struct image *img, const char *name_or_id, struct err *err)
 {
 	struct work w;
@@ -479,6 +448,6 @@ int snapshot_apply(struct image *img, const char *name_or_id, struct err *err)
 		end(&w);
 		return r;
 	}
-	return finish(&w, apply(&w, &w.list.snap[i]),
+	return finish(&w, apply_with_bitmaps(&w, &w.list.snap[i]),
 		      "cannot apply the snapshot");
 }

@@ -114,7 +114,7 @@ int feature_refusal(const struct header *h, const struct headerext_list *list,
 
 uint64_t feature_autoclear_stale(uint64_t autoclear)
 {
-	const uint64_t kept = 0;
+	const uint64_t kept = QCOW2_AUTOCLEAR_BITMAPS;
 
 	return autoclear & ~kept;
 }

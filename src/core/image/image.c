@@ -50,6 +50,8 @@ int image_close(struct image *img)
 	committer_stop(&img->committer);
 	if (!img->state.readonly)
 		r = writeback_all(&img->meta);
+	if (r == 0 && !img->state.readonly)
+		r = bitmaps_close(img);
 	open_discard(img);
 	return r;
 }

@@ -41,6 +41,9 @@ struct image_opts {
 			     behind; what it holds must not be read */
 	bool force_share; /* with readonly: share the image with a writer */
 	bool no_lock;	  /* take no byte locks at all */
+	bool defer_bitmaps; /* for work on bitmaps alone (core/admin/bitmap.h):
+			       none notes changes, so the disk must not be
+			       written */
 	enum image_backing backing; /* which backing files may be opened */
 	/* use this file instead of the one the header names; may be NULL */
 	const char *backing_file;
@@ -58,8 +61,9 @@ struct image; /* opaque */
 /*
  * Open the image at PATH. Returns 0, or -errno with a one-line text that says
  * what failed, on which file, and what to do. On failure nothing is left open
- * and no file was changed. An image marked dirty or corrupt opens read-only
- * even when not asked to: image_readonly_reason() then says why.
+ * and no file was changed. An image marked dirty or corrupt, or with a bitmap
+ * that could not be kept right, opens read-only even when not asked to:
+ * image_readonly_reason() then says why.
  */
 int image_open(struct image **out, const char *path,
 	       const struct image_opts *opts, struct err *err);
@@ -74,7 +78,8 @@ int image_open_file(struct image **out, struct hostfile *file,
 
 /*
  * Commit everything, give matured frees back, close all files. Returns the
- * result of the last commit; the image is closed in any case.
+ * result of the last commit, or of storing the bitmaps; the image is closed in
+ * any case.
  */
 int image_close(struct image *img);
 
@@ -176,3 +181,31 @@ int image_map_host(struct image *img, struct image_extent *ext);
 
 /* The name of the file at DEPTH of an extent; valid until image_close(). */
 const char *image_name_at(const struct image *img, unsigned depth);
+
+/* A persistent bitmap. */
+struct image_bitmap {
+	const char *name;     /* bytes as stored; valid during the call */
+	uint64_t granularity; /* bytes of the disk that a bit stands for */
+	bool enabled;	      /* it notes changes (flag "auto") */
+	bool in_use;	      /* it was not stored: of no use any more */
+	const char *invalid;  /* NULL, or why its bits mean nothing */
+};
+
+/*
+ * Call FN for each bitmap of the disk, none for a snapshot. Stops at the first
+ * result of FN that is not 0 and returns it. -EUCLEAN, -EIO, -ENOMEM with text.
+ * FN is called inside a request: it must call no function of the image.
+ */
+int image_bitmap_list(struct image *img,
+		      int (*fn)(void *arg, const struct image_bitmap *b),
+		      void *arg, struct err *err);
+
+/*
+ * Call FN for each extent of the disk, from its start to its end, in turn dirty
+ * and clean, as the bitmap NAME says. What programs change meanwhile may show or
+ * not. Else as image_bitmap_list(); -ENOENT; -ENOTSUP: it is invalid.
+ */
+int image_bitmap_extents(struct image *img, const char *name,
+			 int (*fn)(void *arg, uint64_t start, uint64_t len,
+				   bool dirty),
+			 void *arg, struct err *err);

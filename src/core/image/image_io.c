@@ -32,6 +32,7 @@ static int apply(struct image *img, const struct change *c)
 	struct epoch_ticket t = gate_enter(img);
 	int r;
 
+	bitmaps_touch(img, c->off, c->len);
 	if (c->buf && img->detect_zeroes)
 		r = detect_write(&img->disk, c->buf, c->len, c->off,
 				 img->detect_zeroes == IMAGE_DETECT_UNMAP);

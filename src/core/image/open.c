@@ -109,6 +109,7 @@ static int parse(struct image *img, struct parsed *p,
 	if (r < 0)
 		return r;
 	header_geom(&img->header, &img->geom);
+	img->of_snapshot = opts->snapshot != NULL;
 	return opts->snapshot ? show_snapshot(img, opts->snapshot, p->file_size,
 					      err)
 			      : 0;
@@ -199,13 +200,29 @@ static int lock_file(struct image *img, const struct image_opts *opts,
 	return 0;
 }
 
-/* A marked image opens read-only: give back the writer's locks. */
-static int downgrade(struct image *img, const struct image_opts *opts,
-		     struct err *err)
+/* A bitmap that could not note changes must not miss any: false. */
+static bool keeps_bitmaps(struct image *img, const struct parsed *p,
+			  const struct image_opts *opts)
+{
+	struct err err = { "" };
+
+	if (img->state.readonly ||
+	    bitmaps_open(img, &p->ext, opts->defer_bitmaps, &err) == 0)
+		return true;
+	img->state.readonly = true;
+	img->state.reason = img->bitmaps.why.text;
+	return false;
+}
+
+/* An image that is marked, or whose bitmaps would get wrong, opens read-only:
+ * give back the writer's locks. */
+static int downgrade(struct image *img, const struct parsed *p,
+		     const struct image_opts *opts, struct err *err)
 {
 	enum hostlock_role before = lock_role(img, opts);
 
-	if (!state_downgrade(&img->state, &img->header))
+	if (!state_downgrade(&img->state, &img->header) &&
+	    keeps_bitmaps(img, p, opts))
 		return 0;
 	if (opts->no_lock)
 		return 0;
@@ -234,7 +251,7 @@ int open_image(struct image **out, struct hostfile *file,
 	if (r == 0)
 		r = parse(img, &p, opts, err);
 	if (r == 0)
-		r = downgrade(img, opts, err);
+		r = downgrade(img, &p, opts, err);
 	if (r == 0)
 		r = set_up(img, &p, opts, err);
 	if (r == 0 && !opts->no_backing)
@@ -258,6 +275,7 @@ void open_discard(struct image *img)
 		meta_fini(&img->meta);
 	clustercache_free(img->disk.cache);
 	inflight_fini(&img->disk.inflight);
+	bitmaps_fini(&img->bitmaps);
 	state_fini(&img->state);
 	gate_fini(&img->gate);
 	hostfile_close(img->file);

@@ -9,6 +9,7 @@
 #include "base/lock.h"
 #include "core/data/disk.h"
 #include "core/format/headerext.h"
+#include "core/image/bitmaps.h"
 #include "core/image/chain.h"
 #include "core/image/committer.h"
 #include "core/image/gate.h"
@@ -24,9 +25,11 @@ struct image {
 	struct chain_backing backing; /* disk.backing refers to it */
 	struct gate gate;
 	struct state state;
+	struct bitmaps bitmaps;
 	struct committer committer;
 	enum image_detect detect_zeroes; /* const after open */
 	bool discard_ignore, no_flush;	 /* const after open */
+	bool of_snapshot; /* const after open: shows a snapshot, not the disk */
 	atomic_int looks_preallocated; /* of image_host.c; 0: not known yet */
 };
 

@@ -35,12 +35,18 @@ static int first_write(struct image *img)
 	uint64_t stale = feature_autoclear_stale(img->header.autoclear);
 	int r = 0;
 
+	/* said of bitmaps that are not there */
+	if (!img->bitmaps.list.dir.n)
+		stale |= img->header.autoclear & QCOW2_AUTOCLEAR_BITMAPS;
+
 	lock_take(&img->state.lock);
 	if (!atomic_load(&img->state.ready)) {
 		if (img->header.version >= 3 && stale)
 			r = writeback_set_features(m, img->header.incompatible,
 						   img->header.autoclear &
 							   ~stale);
+		if (r == 0)
+			r = bitmaps_begin(img);
 		if (r == 0)
 			atomic_store(&img->state.ready, true);
 	}

@@ -29,8 +29,8 @@ bool state_downgrade(struct state *s, const struct header *h);
 /*
  * Before any change: -EROFS, -EIO (a sync failed, or the image is corrupt).
  * The first time it clears the autoclear bits of what rawcow does not keep
- * right, durably, before the change is made (specification:
- * "autoclear_features"). Call outside an epoch.
+ * right, and marks bitmaps as in use, durably, before the change is made
+ * (specification: "autoclear_features"). Call outside an epoch.
  */
 int state_begin_write(struct image *img);
 

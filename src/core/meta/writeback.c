@@ -397,11 +397,11 @@ static int run(struct meta *m, bool all)
 	return r;
 }
 
-/* [R7] [R8] */
-static int put_sector0(struct meta *m, bool sync)
+/* Write and sync, or fail for good [R8]. */
+static int put_now(struct meta *m, const void *buf, size_t len, uint64_t hoff,
+		   bool sync)
 {
-	int r = hostfile_pwrite_full(m->file, m->header_sector, QCOW2_SECTOR,
-				     0);
+	int r = hostfile_pwrite_full(m->file, buf, len, hoff);
 
 	if (r == 0 && sync) {
 		atomic_fetch_add(&m->wb.syncs, 1);
@@ -410,6 +410,12 @@ static int put_sector0(struct meta *m, bool sync)
 	if (r < 0)
 		fail(m, r);
 	return r < 0 ? -EIO : 0;
+}
+
+/* [R7] */
+static int put_sector0(struct meta *m, bool sync)
+{
+	return put_now(m, m->header_sector, QCOW2_SECTOR, 0, sync);
 }
 
 /* Sector 0 as it is on disk, with other feature bits [R7]: roots that the next
@@ -469,6 +475,37 @@ int writeback_put_header(struct meta *m)
 		lock_drop(&m->lock);
 		r = put_sector0(m, true);
 	}
+	end_alone(&m->wb);
+	return r;
+}
+
+int writeback_put_head(struct meta *m, const uint8_t *sector, uint64_t hoff,
+		       bool sync)
+{
+	int r = -EIO;
+
+	begin_alone(&m->wb);
+	if (!atomic_load(&m->failed) && hoff) {
+		r = put_now(m, sector, QCOW2_SECTOR, hoff, sync);
+	} else if (!atomic_load(&m->failed)) {
+		lock_take(&m->lock);
+		memcpy(m->header_sector, sector, QCOW2_SECTOR);
+		header_encode(&m->header, m->header_sector);
+		lock_drop(&m->lock);
+		r = put_sector0(m, sync);
+	}
+	end_alone(&m->wb);
+	return r;
+}
+
+int writeback_put_synced(struct meta *m, const void *buf, size_t len,
+			 uint64_t hoff)
+{
+	int r = -EIO;
+
+	begin_alone(&m->wb);
+	if (!atomic_load(&m->failed))
+		r = put_now(m, buf, len, hoff, true);
 	end_alone(&m->wb);
 	return r;
 }

@@ -64,3 +64,16 @@ int writeback_set_features(struct meta *m, uint64_t incompat,
  * written, and nothing was allocated since. -EIO for good.
  */
 int writeback_put_header(struct meta *m) LOCK_EXCLUDES(metalock(m));
+
+/*
+ * Write SECTOR (512 bytes) at HOFF in the header cluster, and sync it unless
+ * !SYNC: for what stands behind the fixed fields. In the sector at 0 those are
+ * m->header's. Who calls has the image alone, as for writeback_put_header().
+ */
+int writeback_put_head(struct meta *m, const uint8_t *sector, uint64_t hoff,
+		       bool sync) LOCK_EXCLUDES(metalock(m));
+
+/* Change LEN bytes of metadata that no commit writes in place, and sync them.
+ * Any thread; every sector must be right on its own, old or new. */
+int writeback_put_synced(struct meta *m, const void *buf, size_t len,
+			 uint64_t hoff) LOCK_EXCLUDES(metalock(m));

@@ -1,0 +1,471 @@
+#include "core/image/bitmapstore.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/be.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "core/format/qcow2.h"
+#include "core/image/bitmapbits.h"
+#include "core/image/bitmapext.h"
+#include "core/image/open.h"
+#include "core/meta/place.h"
+
+/* --- reading ------------------------------------------------------------------ */
+
+/* B's table, which bitmapdir_check() has found inside the file. */
+static int read_table(struct image *img, const struct bitmapdir_entry *e,
+		      uint64_t **table, struct err *err)
+{
+	int r;
+
+	*table = mem_array(e->table_entries, 8);
+	if (!*table)
+		return err_set(err, -ENOMEM, "no memory for a bitmap table");
+	r = hostfile_pread(img->file, *table, (size_t)e->table_entries * 8,
+			   e->table_off, NULL);
+	return r < 0 ? err_set_sys(err, r, "cannot read a bitmap table") : 0;
+}
+
+/* What entry I of TABLE stands for. */
+static int table_at(struct image *img, const uint64_t *table, uint64_t i,
+		    uint64_t file_size, enum bitmapdir_kind *kind,
+		    uint64_t *hoff, struct err *err)
+{
+	uint64_t raw = be64_load(&table[i]);
+
+	if (bitmapdir_table_decode(raw, &img->geom, file_size, kind, hoff) == 0)
+		return 0;
+	return err_set(err, -EUCLEAN,
+		       "its table has an invalid entry: %#" PRIx64, raw);
+}
+
+/* The bits of one cluster into BUF, at most LEN bytes. */
+static int read_piece(struct image *img, enum bitmapdir_kind kind,
+		      uint64_t hoff, void *buf, size_t len, struct err *err)
+{
+	int r = 0;
+
+	if (kind == BITMAPDIR_DATA)
+		r = hostfile_pread(img->file, buf, len, hoff, NULL);
+	else if (kind == BITMAPDIR_ONES)
+		memset(buf, 0xff, len);
+	return r < 0 ? err_set_sys(err, r, "cannot read a bitmap") : 0;
+}
+
+static int file_size(struct image *img, uint64_t *size, struct err *err)
+{
+	struct host_stat st;
+	int r = hostfile_stat(img->file, &st);
+
+	*size = st.size;
+	return r < 0 ? err_set_sys(err, r, "cannot stat") : 0;
+}
+
+int bitmapstore_load(struct image *img, struct bitmap *b, struct err *err)
+{
+	uint64_t bits = bitmapdir_bits(img->geom.size, b->e.granularity_bits);
+	uint64_t size = bitmapbits_size(bits), cs = img->geom.cluster_size;
+	uint64_t n = num_div_ceil(num_div_ceil(bits, 8), cs), end = 0;
+	_Atomic uint64_t *words = bitmapbits_new(bits);
+	autofree uint64_t *table = NULL;
+	int r = words ? file_size(img, &end, err) :
+			err_set(err, -ENOMEM, "no memory for a bitmap");
+
+	if (r == 0)
+		r = read_table(img, &b->e, &table, err);
+	for (uint64_t i = 0; r == 0 && i < n; i++) {
+		enum bitmapdir_kind kind;
+		uint64_t hoff;
+
+		r = table_at(img, table, i, end, &kind, &hoff, err);
+		if (r == 0)
+			r = read_piece(img, kind, hoff,
+				       bitmapbits_bytes(words) + i * cs,
+				       (size_t)NUM_MIN(cs, size - i * cs), err);
+	}
+	if (r < 0) {
+		free(words);
+		return r;
+	}
+	bitmapbits_trim(words, bits);
+	b->words = words;
+	b->bits = bits;
+	atomic_store(&b->changed, false);
+	return 0;
+}
+
+/* A run that may go on in the next cluster. */
+struct run {
+	uint64_t bit, n;
+	bool set;
+	int (*fn)(void *arg, uint64_t bit, uint64_t n, bool set);
+	void *arg;
+};
+
+static int add_run(struct run *run, uint64_t n, bool set)
+{
+	int r = 0;
+
+	if (run->n && run->set != set) {
+		r = run->fn(run->arg, run->bit, run->n, run->set);
+		run->bit += run->n;
+		run->n = 0;
+	}
+	run->n += n;
+	run->set = set;
+	return r;
+}
+
+static int each_in(struct run *run, const _Atomic uint64_t *words,
+		   uint64_t bits)
+{
+	int r = 0;
+
+	for (uint64_t at = 0, n; at < bits && r == 0; at += n) {
+		bool set;
+
+		n = bitmapbits_run(words, bits, at, &set);
+		r = add_run(run, n, set);
+	}
+	return r;
+}
+
+static int each_stored(struct image *img, const struct bitmap *b,
+		       uint64_t bits, struct run *run, struct err *err)
+{
+	uint64_t cs = img->geom.cluster_size, end = 0;
+	autofree uint64_t *table = NULL;
+	autofree void *buf = mem_aligned((size_t)cs);
+	int r = buf ? file_size(img, &end, err) :
+		      err_set(err, -ENOMEM, "no memory for a bitmap");
+
+	if (r == 0)
+		r = read_table(img, &b->e, &table, err);
+	for (uint64_t i = 0; r == 0 && i * cs * 8 < bits; i++) {
+		uint64_t n = NUM_MIN(cs * 8, bits - i * cs * 8), hoff;
+		enum bitmapdir_kind kind;
+
+		r = table_at(img, table, i, end, &kind, &hoff, err);
+		if (r == 0)
+			r = read_piece(img, kind, hoff, buf, (size_t)cs, err);
+		if (r == 0 && kind == BITMAPDIR_DATA)
+			r = each_in(run, buf, n);
+		else if (r == 0)
+			r = add_run(run, n, kind == BITMAPDIR_ONES);
+	}
+	return r;
+}
+
+int bitmapstore_each(struct image *img, const struct bitmap *b,
+		     int (*fn)(void *arg, uint64_t bit, uint64_t n, bool set),
+		     void *arg, struct err *err)
+{
+	uint64_t bits = bitmapdir_bits(img->geom.size, b->e.granularity_bits);
+	struct run run = { .fn = fn, .arg = arg };
+	int r = b->words ? each_in(&run, b->words, b->bits) :
+			   each_stored(img, b, bits, &run, err);
+
+	if (r == 0 && run.n)
+		r = fn(arg, run.bit, run.n, run.set);
+	return r;
+}
+
+/* --- flags in place -------------------------------------------------------------- */
+
+int bitmapstore_put_flags(struct image *img, bool in_use)
+{
+	const struct bitmaplist *list = &img->bitmaps.list;
+	autofree uint8_t *buf = mem_array(1, (size_t)list->dir.len);
+	uint8_t *p = buf;
+	int r;
+
+	if (!buf)
+		return -ENOMEM;
+	r = hostfile_pread_full(img->file, buf, (size_t)list->dir.len,
+				list->dir.off);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < list->n; i++) {
+		const struct bitmap *b = &list->b[i];
+		uint32_t flags = b->e.flags;
+
+		if (b->words && in_use)
+			flags |= BITMAPDIR_IN_USE;
+		be32_store(p + BITMAPDIR_FLAGS_AT, flags);
+		p += bitmapdir_size(&b->e);
+	}
+	return writeback_put_synced(&img->meta, buf, (size_t)list->dir.len,
+				    list->dir.off);
+}
+
+/* --- storing ----------------------------------------------------------------------- */
+
+/* Ranges of clusters. */
+struct ranges {
+	struct place *p;
+	size_t n, cap;
+};
+
+struct storing {
+	struct image *img;
+	struct meta *m;
+	const struct bitmap *without;
+	struct bitmapdir_entry *next; /* of the new directory */
+	uint32_t n;
+	struct bitmapdir dir;	/* the new one; n 0: none */
+	struct ranges fresh;	/* taken for it */
+	struct bitmaplist old;	/* as it is on disk */
+	struct ranges gone;	/* what only the old one refers to */
+	struct err *err;
+};
+
+static int add_range(struct ranges *l, uint64_t hoff, uint64_t n,
+		     uint64_t cluster_size)
+{
+	struct place *last = l->n ? &l->p[l->n - 1] : NULL;
+
+	if (last && last->hoff + last->n * cluster_size == hoff) {
+		last->n += n;
+		return 0;
+	}
+	if (mem_grow(&l->p, &l->cap, l->n + 1, sizeof(*l->p)) < 0)
+		return -ENOMEM;
+	l->p[l->n++] = (struct place){ hoff, n };
+	return 0;
+}
+
+/* Write LEN bytes to new clusters. */
+static int put_new(struct storing *s, const void *buf, size_t len,
+		   uint64_t *hoff)
+{
+	struct place p;
+	int r = place_put(s->m, buf, len, &p);
+
+	if (p.n && add_range(&s->fresh, p.hoff, p.n,
+			     s->m->geom->cluster_size) < 0) {
+		place_give_back(s->m, &p);
+		r = -ENOMEM;
+	}
+	*hoff = p.hoff;
+	return r < 0 ? err_set_sys(s->err, r, "cannot store a bitmap") : 0;
+}
+
+static bool all_are(const uint8_t *p, size_t len, uint8_t v)
+{
+	return p[0] == v && !memcmp(p, p + 1, len - 1);
+}
+
+/* The table entry for the Ith cluster of B's bits, which are COPIED to BUF. */
+static int put_piece(struct storing *s, const struct bitmap *b, uint64_t i,
+		     uint8_t *buf, uint64_t *raw)
+{
+	uint64_t cs = s->m->geom->cluster_size, at = i * cs;
+	uint64_t room = bitmapbits_size(b->bits) - at;
+	size_t len = (size_t)NUM_MIN(cs, room);
+
+	memset(buf + len, 0, (size_t)cs - len);
+	memcpy(buf, bitmapbits_bytes(b->words) + at, len);
+	*raw = 0;
+	if (all_are(buf, (size_t)cs, 0))
+		return 0;
+	/* [the unused bits behind the last one must be 0] */
+	if (all_are(buf, (size_t)cs, 0xff)) {
+		*raw = 1;
+		return 0;
+	}
+	return put_new(s, buf, (size_t)cs, raw);
+}
+
+/* New clusters for B's bits and table; E names them. */
+static int put_bits(struct storing *s, const struct bitmap *b,
+		    struct bitmapdir_entry *e)
+{
+	uint64_t n = bitmapdir_table_need(s->m->geom, e->granularity_bits);
+	autofree uint64_t *table = mem_array((size_t)n, 8);
+	autofree uint8_t *buf =
+		mem_aligned((size_t)s->m->geom->cluster_size);
+	uint64_t bytes = num_div_ceil(b->bits, 8);
+	int r = 0;
+
+	if (!table || !buf)
+		return err_set(s->err, -ENOMEM, "no memory for a bitmap");
+	for (uint64_t i = 0; r == 0 && i * s->m->geom->cluster_size < bytes;
+	     i++) {
+		uint64_t raw;
+
+		r = put_piece(s, b, i, buf, &raw);
+		be64_store(&table[i], raw);
+	}
+	e->table_entries = (uint32_t)n;
+	return r < 0 ? r : put_new(s, table, (size_t)n * 8, &e->table_off);
+}
+
+static int put_bitmaps(struct storing *s)
+{
+	const struct bitmaplist *list = &s->img->bitmaps.list;
+	int r = 0;
+
+	s->next = mem_array(list->n, sizeof(*s->next));
+	if (!s->next)
+		return err_set(s->err, -ENOMEM, "no memory for bitmaps");
+	for (size_t i = 0; r == 0 && i < list->n; i++) {
+		struct bitmap *b = &list->b[i];
+		struct bitmapdir_entry *e = &s->next[s->n];
+
+		if (b == s->without)
+			continue;
+		*e = b->e;
+		if (b->tracked && s->img->bitmaps.in_use)
+			e->flags |= BITMAPDIR_IN_USE;
+		if (b->words && atomic_load(&b->changed))
+			r = put_bits(s, b, e);
+		s->n++;
+	}
+	return r;
+}
+
+static int put_dir(struct storing *s)
+{
+	autofree uint8_t *buf = NULL;
+	uint64_t len = 0;
+	uint8_t *p;
+
+	for (uint32_t i = 0; i < s->n; i++)
+		len += bitmapdir_size(&s->next[i]);
+	if (!len)
+		return 0;
+	if (len > QCOW2_MAX_BITMAP_DIR || s->n > QCOW2_MAX_BITMAPS)
+		return err_set(s->err, -EFBIG,
+			       "a bitmap directory has up to %u bitmaps and %u bytes",
+			       QCOW2_MAX_BITMAPS, QCOW2_MAX_BITMAP_DIR);
+	buf = p = mem_array(1, (size_t)len);
+	if (!buf)
+		return err_set(s->err, -ENOMEM, "no memory for bitmaps");
+	for (uint32_t i = 0; i < s->n; i++) {
+		bitmapdir_encode(&s->next[i], p);
+		p += bitmapdir_size(&s->next[i]);
+	}
+	s->dir.n = s->n;
+	s->dir.len = len;
+	return put_new(s, buf, (size_t)len, &s->dir.off);
+}
+
+/* The table of E and what it names. A broken entry leaks what it may mean. */
+static int note_gone(struct storing *s, const struct bitmapdir_entry *e,
+		     uint64_t end)
+{
+	const struct geom *g = s->m->geom;
+	autofree uint64_t *table = NULL;
+	int r = read_table(s->img, e, &table, s->err);
+
+	for (uint32_t i = 0; r == 0 && i < e->table_entries; i++) {
+		enum bitmapdir_kind kind;
+		uint64_t hoff;
+
+		if (bitmapdir_table_decode(be64_load(&table[i]), g, end, &kind,
+					   &hoff) == 0 &&
+		    kind == BITMAPDIR_DATA)
+			r = add_range(&s->gone, hoff, 1, g->cluster_size);
+	}
+	if (r == 0)
+		r = add_range(&s->gone, e->table_off,
+			      geom_clusters(g, e->table_entries * 8ULL),
+			      g->cluster_size);
+	return r < 0 && !s->err->text[0] ? err_set_sys(s->err, r, "bitmaps") :
+					   r;
+}
+
+/* Both directories have what they share in the same order. */
+static int find_gone(struct storing *s)
+{
+	const struct geom *g = s->m->geom;
+	struct bitmaplist *old = &s->old;
+	uint64_t end = 0;
+	size_t k = 0;
+	int r = bitmaplist_load(old, s->img->file, &s->m->header, g, s->err);
+
+	if (r == 0)
+		r = file_size(s->img, &end, s->err);
+	for (size_t i = 0; r == 0 && i < old->n; i++) {
+		const struct bitmapdir_entry *e = &old->b[i].e;
+		bool here = k < s->n && s->next[k].name_len == e->name_len &&
+			    !memcmp(s->next[k].name, e->name, e->name_len);
+
+		if (!here || s->next[k].table_off != e->table_off)
+			r = note_gone(s, e, end);
+		k += here;
+	}
+	if (r == 0 && old->dir.len)
+		r = add_range(&s->gone, old->dir.off,
+			      geom_clusters(g, old->dir.len), g->cluster_size);
+	return r;
+}
+
+static void free_gone(struct storing *s)
+{
+	for (size_t i = 0; i < s->gone.n; i++)
+		place_free(s->m, s->gone.p[i].hoff,
+			   s->gone.p[i].n << s->m->geom->cluster_bits);
+}
+
+/* Everything new gets stable [R1] [R2], then the header names it [R7], then the
+ * old is free [R4]. */
+static int switch_dirs(struct storing *s)
+{
+	int r = writeback_all(s->m);
+
+	if (r < 0)
+		return err_set_sys(s->err, r, "cannot store bitmaps");
+	r = bitmapext_put(s->img, s->dir.n ? &s->dir : NULL, s->err);
+	if (r == 0)
+		free_gone(s);
+	return r;
+}
+
+/* The list is what is stored now. */
+static void take_over(struct storing *s)
+{
+	struct bitmaplist *list = &s->img->bitmaps.list;
+	uint32_t k = 0;
+
+	for (size_t i = 0; i < list->n; i++) {
+		struct bitmap *b = &list->b[i];
+
+		if (b == s->without)
+			continue;
+		b->e.table_off = s->next[k].table_off;
+		b->e.table_entries = s->next[k].table_entries;
+		atomic_store(&b->changed, false);
+		k++;
+	}
+	list->dir = s->dir;
+}
+
+int bitmapstore_put(struct image *img, const struct bitmap *without,
+		    struct err *err)
+{
+	struct storing s = { .img = img, .m = &img->meta, .without = without,
+			     .err = err };
+	int r = put_bitmaps(&s);
+
+	if (r == 0)
+		r = put_dir(&s);
+	if (r == 0)
+		r = find_gone(&s);
+	if (r == 0)
+		r = switch_dirs(&s);
+	if (r == 0)
+		take_over(&s);
+	for (size_t i = 0; r < 0 && i < s.fresh.n; i++)
+		if (!atomic_load(&img->meta.failed))
+			place_give_back(&img->meta, &s.fresh.p[i]);
+	bitmaplist_fini(&s.old);
+	free(s.fresh.p);
+	free(s.gone.p);
+	free(s.next);
+	return r;
+}

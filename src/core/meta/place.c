@@ -1,0 +1,45 @@
+#include "core/meta/place.h"
+
+#include "base/num.h"
+
+int place_put(struct meta *m, const void *buf, size_t len, struct place *p)
+{
+	const struct geom *g = m->geom;
+	uint64_t hidx;
+	int r;
+
+	*p = (struct place){ 0, geom_clusters(g, len) };
+	if (!p->n)
+		return 0;
+	lock_take(&m->lock);
+	r = alloc_exact_locked(m, p->n, &hidx);
+	lock_drop(&m->lock);
+	if (r < 0) {
+		p->n = 0;
+		return r;
+	}
+	p->hoff = hidx << g->cluster_bits;
+	tablecache_forget(m->l2, p->hoff, p->n << g->cluster_bits);
+	atomic_store(&m->new_unsynced, true);
+	r = hostfile_zero(m->file, p->hoff, p->n << g->cluster_bits);
+	return r < 0 ? r : hostfile_pwrite_full(m->file, buf, len, p->hoff);
+}
+
+void place_give_back(struct meta *m, struct place *p)
+{
+	if (!p->n)
+		return;
+	lock_take(&m->lock);
+	alloc_give_back_locked(m, p->hoff >> m->geom->cluster_bits, p->n);
+	lock_drop(&m->lock);
+	p->n = 0;
+}
+
+void place_free(struct meta *m, uint64_t hoff, uint64_t len)
+{
+	const struct geom *g = m->geom;
+
+	if (hoff && len && !atomic_load(&m->failed))
+		alloc_free_stable(m, hoff >> g->cluster_bits,
+				  geom_clusters(g, len));
+}
