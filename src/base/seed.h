@@ -34,6 +34,8 @@ enum seed_bug {
 	SEED_L1_ROOT_EARLY,	   /* R1 R7: the header names an unwritten L1 table */
 	SEED_SIZE_EARLY,	   /* growing: the size before what it exposes */
 	SEED_SHRINK_EARLY,	   /* R4: clusters freed before the size is stable */
+	SEED_BASE_UNSYNCED,	   /* R9: emptied before the base is stable */
+	SEED_EMPTIED_FIRST,	   /* R9: emptied before the base has it */
 	SEED_AUTOCLEAR_LATE,	   /* unknown autoclear bits cleared after data */
 	SEED_MAX
 };

@@ -22,6 +22,8 @@ static const struct command {
 	{ "check", cmd_check, "check IMAGE", "find and repair errors and leaks" },
 	{ "resize", cmd_resize, "resize IMAGE [+|-]SIZE",
 	  "give the disk in IMAGE another size" },
+	{ "commit", cmd_commit, "commit IMAGE",
+	  "write what IMAGE holds into its backing file" },
 	{ "snapshot", cmd_snapshot, "snapshot IMAGE|MOUNTPOINT",
 	  "list, make, apply, delete snapshots" },
 };

@@ -6,11 +6,12 @@
 #include <time.h>
 
 #include "base/seed.h"
+#include "twofile.h"
 #include "workload.h"
 
 enum seed_bug seed_active;
 
-enum how { BY_STATES, BY_FAILED_SYNC, BY_HELD_READER };
+enum how { BY_STATES, BY_FAILED_SYNC, BY_HELD_READER, BY_TWO_FILES };
 
 /* The configurations that bring a bug out soonest; -1 ends the list. */
 static const struct {
@@ -55,6 +56,10 @@ static const struct {
 	{ SEED_SIZE_EARLY, "size-early", "size", BY_STATES, { 5, 11, 0, -1 } },
 	{ SEED_SHRINK_EARLY, "shrink-early", "R4", BY_STATES, { 0, 2, -1 } },
 	{ SEED_PIN_DROPPED, "pin-dropped", "R3", BY_HELD_READER, { 0, 3, 7, -1 } },
+	{ SEED_BASE_UNSYNCED, "base-unsynced", "R9", BY_TWO_FILES,
+	  { 0, 1, 2, 3 } },
+	{ SEED_EMPTIED_FIRST, "emptied-first", "R9", BY_TWO_FILES,
+	  { 0, 1, 2, 3 } },
 	{ SEED_AUTOCLEAR_LATE, "autoclear-late", "autoclear", BY_STATES,
 	  { 8, -1 } },
 };
@@ -97,6 +102,8 @@ static bool attempt(struct workload_run *r, unsigned b, unsigned i)
 	i /= n;
 	if (bugs[b].how == BY_HELD_READER)
 		return workload_held_reader(r, (unsigned)config) < 0;
+	if (bugs[b].how == BY_TWO_FILES)
+		return twofile_check(r, (unsigned)config, i) < 0;
 	if (bugs[b].how == BY_STATES && i < workload_alphabet() && i % 2)
 		workload_exhaustive(&w, (unsigned)config, 1, i);
 	else

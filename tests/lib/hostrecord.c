@@ -28,6 +28,7 @@ struct hostrecord {
 struct record_file {
 	struct hostrecord *log;
 	struct hostfile *inner;
+	unsigned file;
 };
 
 struct hostrecord *hostrecord_new(void)
@@ -195,7 +196,8 @@ static ssize_t record_pwrite(void *ctx, const void *buf, size_t len,
 {
 	struct record_file *rf = ctx;
 	struct hostrecord_entry e = {
-		.op = HOSTRECORD_WRITE, .off = off, .len = len,
+		.op = HOSTRECORD_WRITE, .file = rf->file, .off = off,
+		.len = len,
 	};
 	ssize_t n;
 
@@ -214,7 +216,8 @@ static ssize_t record_pwrite(void *ctx, const void *buf, size_t len,
 static int record_sync(void *ctx)
 {
 	struct record_file *rf = ctx;
-	struct hostrecord_entry e = { .op = HOSTRECORD_SYNC_BEGIN };
+	struct hostrecord_entry e = { .op = HOSTRECORD_SYNC_BEGIN,
+				      .file = rf->file };
 
 	e.pair = append(rf->log, &e);
 	e.op = HOSTRECORD_SYNC_END;
@@ -232,7 +235,8 @@ static int record_falloc(void *ctx, enum host_falloc mode, uint64_t off,
 		[HOST_FALLOC_PUNCH] = HOSTRECORD_PUNCH,
 	};
 	struct record_file *rf = ctx;
-	struct hostrecord_entry e = { .op = ops[mode], .off = off, .len = len };
+	struct hostrecord_entry e = { .op = ops[mode], .file = rf->file,
+				      .off = off, .len = len };
 
 	pthread_mutex_lock(&rf->log->lock);
 	e.result = rf->inner->ops->falloc(rf->inner->ctx, mode, off, len);
@@ -245,7 +249,8 @@ static int record_falloc(void *ctx, enum host_falloc mode, uint64_t off,
 static int record_truncate(void *ctx, uint64_t size)
 {
 	struct record_file *rf = ctx;
-	struct hostrecord_entry e = { .op = HOSTRECORD_TRUNCATE, .len = size };
+	struct hostrecord_entry e = { .op = HOSTRECORD_TRUNCATE,
+				      .file = rf->file, .len = size };
 
 	pthread_mutex_lock(&rf->log->lock);
 	e.result = rf->inner->ops->truncate(rf->inner->ctx, size);
@@ -299,6 +304,12 @@ static const struct host_ops record_ops = {
 int hostrecord_wrap(struct hostrecord *r, struct hostfile **out,
 		    struct hostfile *inner)
 {
+	return hostrecord_wrap_as(r, out, inner, 0);
+}
+
+int hostrecord_wrap_as(struct hostrecord *r, struct hostfile **out,
+		       struct hostfile *inner, unsigned file)
+{
 	autofree struct record_file *rf = mem_array(1, sizeof(*rf));
 	int ret;
 
@@ -306,6 +317,7 @@ int hostrecord_wrap(struct hostrecord *r, struct hostfile **out,
 		return -ENOMEM;
 	rf->log = r;
 	rf->inner = inner;
+	rf->file = file;
 	ret = hostfile_wrap(out, &record_ops, rf, inner->name, inner->writable);
 	if (ret == 0)
 		rf = NULL;

@@ -29,6 +29,7 @@ enum hostrecord_op {
 
 struct hostrecord_entry {
 	uint64_t seq; /* index in the log, from 0 */
+	unsigned file; /* as given to hostrecord_wrap_as(); of a mark 0 */
 	unsigned thread; /* 0, 1, ... in order of first appearance */
 	enum hostrecord_op op;
 	int result; /* 0 or -errno */
@@ -50,6 +51,11 @@ void hostrecord_free(struct hostrecord *r); /* after its hostfiles are closed */
  * remount). 0 or -ENOMEM. */
 int hostrecord_wrap(struct hostrecord *r, struct hostfile **out,
 		    struct hostfile *inner);
+
+/* The same for the changes of file number FILE: a log may hold the changes of
+ * several files, in the order in which they came. */
+int hostrecord_wrap_as(struct hostrecord *r, struct hostfile **out,
+		       struct hostfile *inner, unsigned file);
 
 /* Append a mark; returns its seq. Such as: guest write begins, guest write was
  * acknowledged. */

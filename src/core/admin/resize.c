@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/seed.h"
+#include "core/admin/trim.h"
 #include "core/data/zero.h"
 #include "core/format/qcow2.h"
 #include "core/image/open.h"
@@ -161,72 +162,6 @@ static int grow(struct image *img, uint64_t size)
 
 /* --- shrinking ------------------------------------------------------------------ */
 
-/* Unmap the clusters of [FROM, TO), both at the edge of one, from one L2
- * table. */
-static int unmap_part(struct meta *m, uint64_t from, uint64_t to)
-{
-	while (from < to) {
-		struct l2map_change c = { .what = L2MAP_UNMAP,
-					  .goff = from };
-		int r;
-
-		c.len = NUM_MIN(to - from, l2map_reach(m, from));
-		lock_take(&m->lock);
-		r = l2map_change_locked(m, &c);
-		lock_drop(&m->lock);
-		if (r < 0)
-			return r;
-		from += c.len;
-	}
-	return 0;
-}
-
-/* Drop all that is mapped from FROM (the edge of a cluster) to TO. */
-static int unmap_behind(struct meta *m, uint64_t from, uint64_t to)
-{
-	uint64_t span = geom_l2_span(m->geom);
-	uint64_t whole = NUM_MIN(num_round_up(from, span), to);
-	int r = unmap_part(m, from, whole);
-
-	for (; r == 0 && whole < to; whole += span) {
-		lock_take(&m->lock);
-		r = l2map_drop_table_locked(m, geom_l1_index(m->geom, whole));
-		lock_drop(&m->lock);
-		if (r == 0 && writeback_pressure(m) != WRITEBACK_CALM)
-			r = writeback_all(m);
-	}
-	return r;
-}
-
-/* Clusters at the end of the file that nothing uses: cut them off. They are
- * free, on disk too. */
-static int cut_file(struct meta *m)
-{
-	uint64_t end = atomic_load(&m->end_hidx);
-	uint64_t last = end;
-	uint64_t v = 0;
-	int r = 0;
-
-	lock_take(&m->lock);
-	while (r == 0 && last > 1) {
-		r = refcount_get_locked(m, last - 1, &v);
-		if (r < 0 || v)
-			break;
-		last--;
-	}
-	if (r == 0 && last < end)
-		r = hostfile_truncate(m->file, last << m->geom->cluster_bits);
-	if (r == 0 && last < end) {
-		atomic_store(&m->end_hidx, last);
-		m->wb.file_size = last << m->geom->cluster_bits;
-		m->alloc.hint = 0;
-		/* the new length is durable with the next commit */
-		atomic_store(&m->data_unsynced, true);
-	}
-	lock_drop(&m->lock);
-	return r;
-}
-
 /* The smaller size is on disk: free what lies behind it. */
 static int free_behind(struct image *img, uint64_t size, uint64_t old)
 {
@@ -238,11 +173,11 @@ static int free_behind(struct image *img, uint64_t size, uint64_t old)
 	if (edge > size)
 		r = clear_exposed(img, size, edge);
 	if (r == 0)
-		r = unmap_behind(m, edge,
-				 num_round_up(old, img->geom.cluster_size));
+		r = trim_range(m, edge,
+			       num_round_up(old, img->geom.cluster_size));
 	if (r == 0)
 		r = writeback_all(m);
-	return r < 0 ? r : cut_file(m);
+	return r < 0 ? r : trim_file(m);
 }
 
 static int shrink_disk(struct image *img, uint64_t size)

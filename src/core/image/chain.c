@@ -19,6 +19,7 @@ struct target {
 	char *format;	/* owned; NULL: not recorded */
 	bool by_user;	/* named by an option: no policy applies */
 	enum image_backing policy;
+	unsigned write; /* HOSTFILE_RDWR, or 0 */
 };
 
 int chain_add(struct chain *chain, struct hostfile *file, struct err *err)
@@ -80,6 +81,7 @@ static int find_target(struct target *t, const struct header *h,
 		headerext_find(ext, QCOW2_EXT_BACKING_FORMAT);
 
 	t->policy = opts->backing;
+	t->write = opts->write_depth == 1 ? HOSTFILE_RDWR : 0;
 	if (opts->backing_file) {
 		t->by_user = true;
 		t->name = strdup(opts->backing_file);
@@ -172,7 +174,7 @@ static int open_below(struct hostfile **out, int dirfd, const char *image_name,
 			return forbidden(t, err);
 		name = rel;
 	}
-	r = hostfile_open(out, dirfd, name, HOSTFILE_BENEATH, err);
+	r = hostfile_open(out, dirfd, name, HOSTFILE_BENEATH | t->write, err);
 	return r == -EXDEV ? forbidden(t, err) : r;
 }
 
@@ -196,24 +198,39 @@ static int set_full_name(struct hostfile *file, const char *image_name,
 	return 0;
 }
 
-static int open_file(struct hostfile **out, const struct image *img,
-		     const struct target *t, struct err *err)
+static int open_named(struct hostfile **out, const struct image *img,
+		      const struct target *t, struct err *err)
 {
 	int dirfd;
 	int r;
 
 	if (t->by_user)
 		return hostfile_open(out, AT_FDCWD, t->name,
-				     HOSTFILE_BLKDEV_OK, err);
+				     HOSTFILE_BLKDEV_OK | t->write, err);
 	r = hostfile_open_folder(&dirfd, img->file->name, err);
 	if (r < 0)
 		return r;
 	if (t->policy == IMAGE_BACKING_ANY)
-		r = hostfile_open(out, dirfd, t->name, HOSTFILE_BLKDEV_OK, err);
+		r = hostfile_open(out, dirfd, t->name,
+				  HOSTFILE_BLKDEV_OK | t->write, err);
 	else
 		r = open_below(out, dirfd, img->file->name, t, err);
 	close(dirfd);
 	return r < 0 ? r : set_full_name(*out, img->file->name, t->name, err);
+}
+
+static int open_file(struct hostfile **out, const struct image *img,
+		     const struct target *t, const struct image_opts *opts,
+		     struct err *err)
+{
+	int r = open_named(out, img, t, err);
+
+	if (r < 0 || !opts->wrap)
+		return r;
+	r = opts->wrap(opts->wrap_arg, out);
+	if (r < 0)
+		hostfile_close(*out);
+	return r;
 }
 
 static int read_image(void *ctx, void *buf, size_t len, uint64_t off)
@@ -226,6 +243,13 @@ static int read_raw(void *ctx, void *buf, size_t len, uint64_t off)
 	return hostfile_pread(ctx, buf, len, off, NULL);
 }
 
+static enum hostlock_role lock_role(const struct image_opts *opts)
+{
+	if (opts->write_depth == 1)
+		return HOSTLOCK_IMAGE_RW;
+	return opts->force_share ? HOSTLOCK_IMAGE_SHARED : HOSTLOCK_IMAGE_RO;
+}
+
 static int open_raw(struct chain_backing *b, struct hostfile *file,
 		    const struct image_opts *opts, struct chain *chain,
 		    struct err *err)
@@ -234,11 +258,8 @@ static int open_raw(struct chain_backing *b, struct hostfile *file,
 	int r = chain_add(chain, file, err);
 
 	if (r == 0 && !opts->no_lock)
-		r = hostlock_take(file,
-				  opts->force_share ? HOSTLOCK_IMAGE_SHARED
-						    : HOSTLOCK_IMAGE_RO,
-				  err);
-	if (r == -EOPNOTSUPP)
+		r = hostlock_take(file, lock_role(opts), err);
+	if (r == -EOPNOTSUPP && opts->write_depth != 1)
 		r = 0; /* read-only: nothing of ours is at risk */
 	if (r == 0)
 		r = hostfile_stat(file, &st);
@@ -256,7 +277,10 @@ static int open_qcow2(struct chain_backing *b, struct hostfile *file,
 	struct image_opts below = *opts;
 	int r;
 
-	below.readonly = true;
+	below.readonly = opts->write_depth != 1;
+	below.write_depth = opts->write_depth ? opts->write_depth - 1 : 0;
+	below.compress = IMAGE_COMPRESS_OFF;
+	below.detect_zeroes = IMAGE_DETECT_OFF;
 	below.backing_file = NULL;
 	below.snapshot = NULL;
 	below.backing_format = NULL;
@@ -300,7 +324,7 @@ int chain_open_backing(struct image *img, const struct headerext_list *ext,
 		chain->refused = true; /* its text names the file */
 		goto out;
 	}
-	r = open_file(&file, img, &t, err);
+	r = open_file(&file, img, &t, opts, err);
 	if (r < 0)
 		file = NULL;
 	if (r == 0 && !strcmp(t.format, "raw"))

@@ -48,6 +48,13 @@ struct image_opts {
 	/* use this file instead of the one the header names; may be NULL */
 	const char *backing_file;
 	const char *backing_format; /* "raw" or "qcow2"; for backing_file */
+	/* the file so far behind the image (1: its backing file) is opened to
+	 * write as well, for who commits to it; 0: none */
+	unsigned write_depth;
+	/* tests: may put another table of operations around a backing file
+	 * that was just opened; NULL: nothing */
+	int (*wrap)(void *arg, struct hostfile **file);
+	void *wrap_arg;
 	bool discard_ignore; /* keep clusters of discarded ranges: no unmap */
 	enum image_detect detect_zeroes; /* UNMAP: not with discard_ignore */
 	enum image_compress compress; /* write whole clusters compressed */

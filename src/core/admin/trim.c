@@ -1,0 +1,67 @@
+#include "core/admin/trim.h"
+
+#include "base/num.h"
+#include "core/meta/l2map.h"
+
+/* Unmap the clusters of [FROM, TO), both at the edge of one, from one L2
+ * table. */
+static int unmap_part(struct meta *m, uint64_t from, uint64_t to)
+{
+	while (from < to) {
+		struct l2map_change c = { .what = L2MAP_UNMAP,
+					  .goff = from };
+		int r;
+
+		c.len = NUM_MIN(to - from, l2map_reach(m, from));
+		lock_take(&m->lock);
+		r = l2map_change_locked(m, &c);
+		lock_drop(&m->lock);
+		if (r < 0)
+			return r;
+		from += c.len;
+	}
+	return 0;
+}
+
+int trim_range(struct meta *m, uint64_t from, uint64_t to)
+{
+	uint64_t span = geom_l2_span(m->geom);
+	uint64_t whole = NUM_MIN(num_round_up(from, span), to);
+	int r = unmap_part(m, from, whole);
+
+	for (; r == 0 && whole < to; whole += span) {
+		lock_take(&m->lock);
+		r = l2map_drop_table_locked(m, geom_l1_index(m->geom, whole));
+		lock_drop(&m->lock);
+		if (r == 0 && writeback_pressure(m) != WRITEBACK_CALM)
+			r = writeback_all(m);
+	}
+	return r;
+}
+
+int trim_file(struct meta *m)
+{
+	uint64_t end = atomic_load(&m->end_hidx);
+	uint64_t last = end;
+	uint64_t v = 0;
+	int r = 0;
+
+	lock_take(&m->lock);
+	while (r == 0 && last > 1) {
+		r = refcount_get_locked(m, last - 1, &v);
+		if (r < 0 || v)
+			break;
+		last--;
+	}
+	if (r == 0 && last < end)
+		r = hostfile_truncate(m->file, last << m->geom->cluster_bits);
+	if (r == 0 && last < end) {
+		atomic_store(&m->end_hidx, last);
+		m->wb.file_size = last << m->geom->cluster_bits;
+		m->alloc.hint = 0;
+		/* the new length is durable with the next commit */
+		atomic_store(&m->data_unsynced, true);
+	}
+	lock_drop(&m->lock);
+	return r;
+}

@@ -1,0 +1,19 @@
+/*
+ * trim: let mappings go, and the end of the file with them. For who has the
+ * image alone (gate.h).
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "core/meta/meta.h"
+
+/* Drop all that is mapped from FROM to TO, both the edge of a cluster. What was
+ * mapped is freed by this commit or a later one. -EUCLEAN, -EIO, -ENOMEM; a part
+ * may have gone then. */
+int trim_range(struct meta *m, uint64_t from, uint64_t to);
+
+/* Cut off the clusters at the end of the file that nothing uses. They are free
+ * on disk: writeback_all() was called. The new length is durable with the next
+ * commit. -EIO, -EUCLEAN. */
+int trim_file(struct meta *m);

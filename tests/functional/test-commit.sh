@@ -1,0 +1,158 @@
+#!/bin/bash
+# rawcow commit gives the backing file what the overlay holds, exactly as
+# qemu-img commit does; the disk shows the same before and after.
+. "$(dirname "$0")/functions.sh"
+requires qemu-img qemu-io
+
+RANDOM=${1:-7}
+say "seed ${1:-7}"
+
+# scribble IMAGE MIB N: random writes, zeroes, discards, compressed clusters.
+scribble()
+{
+	local i at len args=()
+
+	for ((i = 0; i < $3; i++)); do
+		at=$((RANDOM % ($2 * 2048) * 512)) len=$((RANDOM % 400 * 512 + 512))
+		[ $((at + len)) -le $(($2 << 20)) ] || continue
+		case $((RANDOM % 6)) in
+		0) args+=(-c "write -z $at $len") ;;
+		1) args+=(-c "write -zu $at $len") ;;
+		2) args+=(-c "discard $at $len") ;;
+		*) args+=(-c "write -P $((RANDOM % 255 + 1)) $at $len") ;;
+		esac
+	done
+	# compressed ones only where nothing is yet
+	for ((i = 0; i < 3; i++)); do
+		qemu-io -f qcow2 -c "write -c -P $((RANDOM % 255 + 1)) $((RANDOM % ($2 * 16) * 65536)) 64k" "$1" >/dev/null || :
+	done
+	qemu-io -f qcow2 -d unmap "${args[@]}" "$1" >/dev/null
+}
+
+# round OVERLAY-OPTIONS BASE-OPTIONS|raw OVERLAY-MIB BASE-MIB [ARG...]
+round()
+{
+	local over=$1 base=$2 omb=$3 bmb=$4 fmt=qcow2 sum
+
+	shift 4
+	rm -rf d q
+	mkdir d
+	if [ "$base" = raw ]; then
+		fmt=raw
+		head -c "${bmb}M" /dev/urandom >d/base
+		truncate -s "$((bmb << 20))" d/base
+	else
+		qemu-img create -q -f qcow2 -o "$base" d/base "${bmb}M"
+		scribble d/base "$bmb" 10
+	fi
+	qemu-img create -q -f qcow2 -o "$over" -b base -F $fmt d/over "${omb}M"
+	scribble d/over "$omb" "$(pick 8 20 60)"
+	qemu-img convert -f qcow2 -O raw d/over want
+	cp -r d q
+	qemu-img commit -q -f qcow2 q/over
+	"$RAWCOW" commit "$@" d/over >out || fail "commit exits $?"
+	grep -q committed out || fail "it says $(cat out)"
+	same_content d/over want
+	qemu-img compare -f $fmt -F $fmt d/base q/base >out ||
+		fail "$over on $base: the base differs from qemu-img's: $(cat out)"
+	check_clean d/over
+	[ $fmt = raw ] || check_clean d/base
+	# nothing is left in the overlay, and it can be written again
+	case $* in
+	*-d*) ;;
+	*)
+		[ "$(qemu-img map -f qcow2 d/over --output=json |
+			grep -c '"depth": 0, .*"present": true')" = 0 ] ||
+			fail "$over: the overlay still holds data"
+		;;
+	esac
+	scribble d/over "$omb" 5
+	check_clean d/over
+}
+
+round cluster_size=64k cluster_size=64k 4 4
+round cluster_size=4k,compat=0.10 raw 3 3 -p
+round cluster_size=512 cluster_size=64k,compat=0.10 2 3 -d
+round cluster_size=8k,refcount_bits=1 cluster_size=4k 6 2 -o backing=any
+[ "$scale" = small ] || round cluster_size=2M raw 9 2
+[ "$scale" = small ] || round cluster_size=64k,compression_type=zstd cluster_size=64k,lazy_refcounts=on 3 3
+
+# A chain: into the file below, and into the last one, past one that is shorter.
+chain()
+{
+	rm -rf d
+	mkdir d
+	qemu-img create -q -f qcow2 d/base 4M
+	scribble d/base 4 10
+	qemu-img create -q -f qcow2 -b base -F qcow2 d/mid 2M
+	scribble d/mid 2 10
+	qemu-img create -q -f qcow2 -b mid -F qcow2 d/top 5M
+	scribble d/top 5 10
+	qemu-img convert -f qcow2 -O raw d/top want
+}
+
+chain
+"$RAWCOW" commit d/top >/dev/null
+same_content d/top want
+same_content d/mid want
+check_clean d/mid
+chain
+sum=$(sum_of d/top)
+"$RAWCOW" commit -q -b base d/top >out
+[ ! -s out ] || fail "-q prints $(cat out)"
+same_content d/base want
+check_clean d/base
+[ "$(sum_of d/top)" = "$sum" ] || fail "-b has changed the overlay"
+(cd d && "$RAWCOW" commit -q -b ./base top)
+same_content d/base want
+
+# What cannot be: the line says why, and no file is changed.
+chain
+sum=$(sum_of d/top)$(sum_of d/mid)$(sum_of d/base)
+refuses "no backing file" "$RAWCOW" commit d/base
+refuses "not among" "$RAWCOW" commit -b want d/top
+refuses "not among" "$RAWCOW" commit -b d/top d/top
+refuses "cannot find" "$RAWCOW" commit -b nowhere d/top
+refuses "forbids" "$RAWCOW" commit -o backing=none d/top
+refuses "one image" "$RAWCOW" commit
+mkdir e
+qemu-img create -q -f qcow2 -b "$tmp/d/base" -F qcow2 e/over
+qemu-io -f qcow2 -c 'write 0 1M' e/over >/dev/null
+refuses "outside the image's folder" "$RAWCOW" commit e/over
+: >mnt
+if [ -w /dev/fuse ]; then
+	mount_image d/base mnt
+	refuses "lock|in use|busy" "$RAWCOW" commit e/over -o backing=any
+	umount_wait mnt
+	mount_image e/over mnt -o backing=any
+	refuses "lock|in use|busy" "$RAWCOW" commit e/over -o backing=any
+	umount_wait mnt
+fi
+[ "$(sum_of d/top)$(sum_of d/mid)$(sum_of d/base)" = "$sum" ] ||
+	fail "a refused commit has changed a file"
+qemu-img snapshot -c s d/top
+refuses "snapshots" "$RAWCOW" commit d/top
+cp d/mid mid.bak
+printf '\2' | dd of=d/mid bs=1 seek=79 conv=notrunc status=none
+qemu-img create -q -f qcow2 -b mid -F qcow2 d/other
+refuses "corrupt" "$RAWCOW" commit d/other
+mv mid.bak d/mid
+
+# No room in the base: the overlay stays whole, and commits when there is some.
+if [ "$(id -u)" = 0 ] && mkdir small && mount -t tmpfs -o size=2M none small; then
+	qemu-img create -q -f qcow2 small/base 16M
+	rm -f d/over
+	qemu-img create -q -f qcow2 -b "$tmp/small/base" -F qcow2 d/over
+	qemu-io -f qcow2 -c 'write -P 5 0 256k' -c 'write -P 9 1M 6M' d/over >/dev/null
+	qemu-img convert -f qcow2 -O raw d/over want
+	sum=$(sum_of d/over)
+	refuses "no room.*nothing is lost" "$RAWCOW" commit d/over -o backing=any
+	[ "$(sum_of d/over)" = "$sum" ] || fail "a full base has changed the overlay"
+	same_content d/over want
+	check_clean small/base
+	mount -o remount,size=20M small
+	"$RAWCOW" commit -q d/over -o backing=any
+	same_content small/base want
+	same_content d/over want
+	umount small
+fi
