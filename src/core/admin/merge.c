@@ -60,6 +60,7 @@ static enum what what_of(enum l2entry_kind kind)
 	case L2ENTRY_ZERO_ALLOC:
 		return ZEROES;
 	case L2ENTRY_UNALLOCATED:
+	case L2ENTRY_RESERVED:
 		break;
 	}
 	return NOTHING;
