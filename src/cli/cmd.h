@@ -24,6 +24,7 @@ int cmd_commit(int argc, char **argv);
 int cmd_map(int argc, char **argv);
 int cmd_resize(int argc, char **argv);
 int cmd_snapshot(int argc, char **argv);
+int cmd_bitmap(int argc, char **argv);
 
 /* args_parse() for a command. False when it is over: with the help, *STATUS 0,
  * or with a message, *STATUS 1. */

@@ -17,6 +17,7 @@
 
 struct map_args {
 	const char *image;
+	const char *bitmap; /* show what it says instead; or NULL */
 	uint64_t start, max; /* guest bytes */
 	struct image_opts opts;
 	bool json;
@@ -180,6 +181,56 @@ static int walk(struct output *out, uint64_t from, uint64_t end,
 	return print_entry(out, &pending, err);
 }
 
+/* --- a bitmap ---------------------------------------------------------------- */
+
+struct bitmap_output {
+	uint64_t from, end; /* the part of the disk that is asked for */
+	bool json, began;
+};
+
+static int print_extent(void *arg, uint64_t start, uint64_t len, bool dirty)
+{
+	struct bitmap_output *out = arg;
+	uint64_t end = NUM_MIN(start + len, out->end);
+
+	start = NUM_MAX(start, out->from);
+	if (start >= end)
+		return 0;
+	if (!out->json) {
+		if (dirty)
+			printf("%#-16" PRIx64 "%#" PRIx64 "\n", start,
+			       end - start);
+		return 0;
+	}
+	printf("%s{ \"start\": %" PRIu64 ", \"length\": %" PRIu64
+	       ", \"dirty\": %s }", out->began ? ",\n" : "", start,
+	       end - start, dirty ? "true" : "false");
+	out->began = true;
+	return 0;
+}
+
+static int run_bitmap(struct image *img, const struct map_args *a,
+		      struct err *err)
+{
+	uint64_t left = image_size(img) - a->start;
+	struct bitmap_output out = { .from = a->start, .json = a->json,
+				     .end = a->start + NUM_MIN(a->max, left) };
+	int ret;
+
+	if (a->json)
+		putchar('[');
+	else
+		printf("%-16s%s\n", "Offset", "Length");
+	ret = image_bitmap_extents(img, a->bitmap, print_extent, &out, err);
+	if (ret) {
+		fflush(stdout); /* before the message */
+		return ret;
+	}
+	if (a->json)
+		puts("]");
+	return check_stdout(err);
+}
+
 static int run(struct image *img, const struct map_args *a, struct err *err)
 {
 	struct output out = { .img = img, .json = a->json };
@@ -190,6 +241,8 @@ static int run(struct image *img, const struct map_args *a, struct err *err)
 		return err_set(err, -EINVAL, "--start-offset %" PRIu64 " lies "
 			       "beyond the end of the disk, %" PRIu64,
 			       a->start, size);
+	if (a->bitmap)
+		return run_bitmap(img, a, err);
 	if (a->json)
 		putchar('[');
 	else
@@ -221,6 +274,8 @@ static const struct args_opt options[] = {
 	  "begin there (bytes; 64k, 10G)" },
 	{ 'l', "max-length", "LEN", args_size, AT(max),
 	  "look at so much only" },
+	{ 0, "bitmap", "NAME", args_text, AT(bitmap),
+	  "what this persistent bitmap says is dirty, instead" },
 	ARGS_KEYS,
 	{ 'U', "force-share", NULL, args_flag, AT(opts.force_share),
 	  "also while another program writes IMAGE" },
@@ -261,6 +316,8 @@ int cmd_map(int argc, char **argv)
 
 	if (!cmd_parse(&spec, &a, argc, argv, &ret))
 		return ret;
+	if (a.bitmap)
+		a.opts.no_backing = true;
 	if (open_image(&img, &a, &err) < 0)
 		return cmd_fail(NULL, &err);
 	ret = run(img, &a, &err);

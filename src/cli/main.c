@@ -26,6 +26,8 @@ static const struct command {
 	  "write what IMAGE holds into its backing file" },
 	{ "snapshot", cmd_snapshot, "snapshot IMAGE|MOUNTPOINT",
 	  "list, make, apply, delete snapshots" },
+	{ "bitmap", cmd_bitmap, "bitmap IMAGE|MOUNTPOINT [NAME]",
+	  "list, make, remove, change persistent bitmaps" },
 };
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

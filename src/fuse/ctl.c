@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "core/admin/bitmap.h"
 #include "core/admin/snapshot.h"
 
 static bool send_to(const char *addr, unsigned len, enum ctl_kind kind,
@@ -55,11 +56,35 @@ void ctl_commit(struct ctl *c, struct image *img, struct ctl_request *req)
 	lock_drop(&c->lock);
 }
 
+/* Orders about bitmaps. -ENOTSUP: it is none. */
+static int obey_bitmap(struct image *img, const struct ctl_order *o,
+		       struct err *err)
+{
+	switch (o->verb) {
+	case CTL_BITMAP_ADD:
+		return bitmap_add(img, o->name, o->number, err);
+	case CTL_BITMAP_REMOVE:
+		return bitmap_remove(img, o->name, err);
+	case CTL_BITMAP_CLEAR:
+		return bitmap_clear(img, o->name, err);
+	case CTL_BITMAP_ENABLE:
+		return bitmap_enable(img, o->name, err);
+	case CTL_BITMAP_DISABLE:
+		return bitmap_disable(img, o->name, err);
+	case CTL_BITMAP_MERGE:
+		return bitmap_merge(img, o->name, img, o->other, err);
+	default:
+		return err_set(err, -ENOTSUP,
+			       "the server of this mount is older and does not know that");
+	}
+}
+
 void ctl_obey(struct image *img, struct ctl_order *order)
 {
 	struct err err = { "" };
 
 	order->name[CTL_NAME_MAX - 1] = '\0';
+	order->other[CTL_NAME_MAX - 1] = '\0';
 	switch (order->verb) {
 	case CTL_SNAPSHOT_CREATE:
 		order->result = snapshot_create(img, order->name, &err);
@@ -71,8 +96,7 @@ void ctl_obey(struct image *img, struct ctl_order *order)
 		order->result = snapshot_apply(img, order->name, &err);
 		break;
 	default:
-		order->result = err_set(&err, -ENOTSUP,
-					"the server of this mount is older and does not know that");
+		order->result = obey_bitmap(img, order, &err);
 	}
 	snprintf(order->text, sizeof(order->text), "%s", err.text);
 }

@@ -35,6 +35,12 @@ enum ctl_verb {
 	CTL_SNAPSHOT_CREATE = 1,
 	CTL_SNAPSHOT_DELETE = 2,
 	CTL_SNAPSHOT_APPLY = 3,
+	CTL_BITMAP_ADD = 16, /* number: the granularity */
+	CTL_BITMAP_REMOVE,
+	CTL_BITMAP_CLEAR,
+	CTL_BITMAP_ENABLE,
+	CTL_BITMAP_DISABLE,
+	CTL_BITMAP_MERGE, /* other: what is merged into name */
 };
 
 #define CTL_NAME_MAX 512
@@ -43,6 +49,8 @@ enum ctl_verb {
 struct ctl_order {
 	uint32_t verb;		 /* in: enum ctl_verb */
 	char name[CTL_NAME_MAX]; /* in: NUL-terminated */
+	char other[CTL_NAME_MAX]; /* in: the same, for some verbs */
+	uint64_t number;	 /* in: for some verbs */
 	int32_t result;		 /* out: 0 or -errno */
 	char text[CTL_TEXT_MAX]; /* out: why not; NUL-terminated */
 };

@@ -55,6 +55,21 @@ int bitmaps_hold(struct image *img, struct bitmap *b, struct err *err)
 	return r < 0 ? r : bitmapstore_load(img, b, err);
 }
 
+int bitmaps_blank(struct image *img, struct bitmap *b, struct err *err)
+{
+	uint64_t bits = bitmapdir_bits(img->geom.size, b->e.granularity_bits);
+	int r = check_memory(img, b, img->geom.size, err);
+
+	if (r < 0)
+		return r;
+	b->words = bitmapbits_new(bits);
+	if (!b->words)
+		return err_set(err, -ENOMEM, "no memory for a bitmap");
+	b->bits = bits;
+	atomic_store(&b->changed, true);
+	return 0;
+}
+
 void bitmaps_release(struct bitmap *b)
 {
 	if (b->tracked)
@@ -67,7 +82,7 @@ void bitmaps_track(struct image *img, struct bitmap *b, bool on)
 {
 	struct bitmaps *bs = &img->bitmaps;
 
-	if (b->tracked == on)
+	if (bs->deferred || b->tracked == on)
 		return;
 	b->tracked = on;
 	bs->tracked += on ? 1 : (size_t)-1;
@@ -100,6 +115,7 @@ int bitmaps_open(struct image *img, const struct headerext_list *ext,
 	struct host_stat st;
 	int r = hostfile_stat(img->file, &st);
 
+	bs->deferred = defer;
 	if (r < 0)
 		return err_set_sys(err, r, "cannot stat");
 	r = bitmaplist_read(&bs->list, img->file, &img->header, ext,

@@ -31,6 +31,7 @@
 struct bitmaps {
 	struct bitmaplist list;
 	size_t tracked; /* how many of them are; 0: requests pass at once */
+	bool deferred;	/* const after open: nothing is ever tracked */
 	bool in_use;	/* the tracked ones are marked so on disk */
 	uint64_t old_size; /* of the disk, between resize and resized */
 	struct err why;	/* why the image or its directory is not to be written;
@@ -77,8 +78,13 @@ void bitmaps_resized(struct image *img);
 int bitmaps_hold(struct image *img, struct bitmap *b, struct err *err);
 void bitmaps_release(struct bitmap *b);
 
+/* Give B, whose bits are not in memory, empty ones that are to be stored.
+ * -ENOMEM with text, as bitmaps_hold(). */
+int bitmaps_blank(struct image *img, struct bitmap *b, struct err *err);
+
 /* Note changes in B from now on, or no longer. B's bits are in memory. The next
- * bitmapstore_put() makes it so on disk. */
+ * bitmapstore_put() makes it so on disk. Where tracking is deferred nothing
+ * happens. */
 void bitmaps_track(struct image *img, struct bitmap *b, bool on);
 
 /* NULL, or why B's bits mean nothing. */
