@@ -3,11 +3,12 @@
  *
  * Each history is an image of a random kind (version, cluster size, refcount
  * width, extended L2 entries, compression, backing file, data file,
- * encryption), made by one of the two programs, and some steps: writes, zeroes,
- * discards, compressed writes, snapshots made, applied and deleted, other
- * sizes. After each step `qemu-img check` and rawcow's check must find neither
- * errors nor leaks, and both programs must read what plain memory has; at the
- * end the snapshots as well.
+ * encryption, bitmap), made by one of the two programs, and some steps: writes,
+ * zeroes, discards, compressed writes, snapshots made, applied and deleted,
+ * other sizes. After each step `qemu-img check` and rawcow's check must find
+ * neither errors nor leaks, both programs must read what plain memory has, and
+ * a bitmap must mark what was written; at the end the snapshots are compared as
+ * well.
  *
  * usage: histories [--first I] [--count N] [--steps N] [--verbose]
  */
@@ -258,8 +259,10 @@ static int step_snapshot(struct history *h, bool qemu)
 		return step_io(h, qemu);
 	if (!s->name[0])
 		return snap_create(h, qemu, s);
-	return history_random(h, 2) ? snap_apply(h, qemu, s)
-				    : snap_delete(h, qemu, s);
+	/* QEMU applies none to a disk that has a bitmap */
+	return history_random(h, 2) && !(qemu && h->bitmap.there)
+		       ? snap_apply(h, qemu, s)
+		       : snap_delete(h, qemu, s);
 }
 
 /* --- other sizes
@@ -316,6 +319,7 @@ static int step_resize(struct history *h, bool qemu)
 	if (size < old)
 		memset(h->disk + size, 0, HISTORY_MAX - size);
 	h->size = size;
+	history_resized(h, old);
 	return r;
 }
 
@@ -351,7 +355,7 @@ static int step(struct history *h, bool qemu, bool last)
 static int run(uint64_t i, unsigned steps, bool verbose)
 {
 	struct history h = {.verbose = verbose};
-	char text[200];
+	char text[240];
 	bool qemu;
 	int r;
 

@@ -26,14 +26,14 @@ static bool chance(struct history *h, unsigned percent)
 	return history_random(h, 100) < percent;
 }
 
-const char *history_text(const struct history_kind *k, char buf[200])
+const char *history_text(const struct history_kind *k, char buf[240])
 {
 	static const char *const backing[] = {"no", "raw", "qcow2", "shorter",
 					      "longer"};
 	static const char *const data[] = {"no", "yes", "raw"};
 	static const char *const crypt[] = {"no", "luks", "aes"};
 
-	snprintf(buf, 200,
+	snprintf(buf, 240,
 		 "v%u cluster %u refcount %u extended_l2 %d %s backing %s data "
 		 "file %s encryption %s compressed %d lazy %d",
 		 k->version, 1u << k->cluster_bits, k->refcount_bits,
@@ -55,6 +55,7 @@ static void draw_v3(struct history *h)
 	k->refcount_bits = 1u << history_random(h, 7);
 	k->zstd = chance(h, 40);
 	k->lazy = chance(h, 15);
+	k->bitmap = chance(h, 25);
 	k->extended_l2 =
 		k->cluster_bits >= 14 && chance(h, 50) && HAVE_EXTENDED_L2;
 	if (chance(h, 20) && HAVE_DATA_FILE)
@@ -245,6 +246,21 @@ static int put_compressed(struct history *h)
 	return history_qemu(h, "qemu-io", args, NULL);
 }
 
+static int put_bitmap(struct history *h)
+{
+	struct history_bitmap *b = &h->bitmap;
+	char bits[16];
+	const char *args[] = {"bitmap", "--add", "--enable", "-g", bits, NULL};
+
+	b->there = b->enabled = true;
+	b->granularity = 512u << history_random(h, 9);
+	b->granule = calloc(1, HISTORY_MAX / 512);
+	if (!b->granule)
+		return -1;
+	snprintf(bits, sizeof(bits), "%u", b->granularity);
+	return history_qemu(h, "qemu-img", args, "map");
+}
+
 int history_make(struct history *h)
 {
 	static const char *const files[] = {"img", "back", "data"};
@@ -259,7 +275,8 @@ int history_make(struct history *h)
 		combo_save("key", SECRET, strlen(SECRET));
 	if (h->kind.backing && make_backing(h))
 		return -1;
-	if (create(h) || (h->kind.compressed && put_compressed(h))) {
+	if (create(h) || (h->kind.compressed && put_compressed(h)) ||
+	    (h->kind.bitmap && put_bitmap(h))) {
 		combo_show();
 		return -1;
 	}
@@ -272,20 +289,44 @@ void history_fini(struct history *h)
 		image_abandon(h->img);
 	for (int i = 0; i < HISTORY_SNAPS; i++)
 		free(h->snap[i].content);
-	free(h->bitmap.changed);
+	free(h->bitmap.granule);
 	free(h->disk);
 	free(h->buf);
 }
 
-void history_touched(struct history *h, uint64_t off, uint64_t len)
+static void set_granules(struct history *h, uint64_t off, uint64_t len,
+			 enum history_dirty what)
 {
-	struct history_bitmap *b = &h->bitmap;
+	const struct history_bitmap *b = &h->bitmap;
 
-	if (!b->name[0] || !b->enabled || !len)
+	if (!b->there || !b->enabled || !len)
 		return;
 	for (uint64_t g = off / b->granularity;
 	     g <= (off + len - 1) / b->granularity; g++)
-		b->changed[g] = true;
+		if (what != HISTORY_EITHER || b->granule[g] == HISTORY_CLEAN)
+			b->granule[g] = (uint8_t)what;
+}
+
+void history_touched(struct history *h, uint64_t off, uint64_t len)
+{
+	set_granules(h, off, len, HISTORY_DIRTY);
+}
+
+void history_resized(struct history *h, uint64_t old)
+{
+	struct history_bitmap *b = &h->bitmap;
+	uint64_t end;
+
+	if (!b->there)
+		return;
+	if (h->size > old) {
+		set_granules(h, old, h->size - old, HISTORY_EITHER);
+		return;
+	}
+	end = num_div_ceil(h->size, b->granularity);
+	memset(b->granule + end, 0, HISTORY_MAX / 512 - end);
+	/* the rest of the last granule was cleared, or its cluster freed */
+	set_granules(h, h->size - 1, 1, HISTORY_EITHER);
 }
 
 /* --- the two programs -------------------------------------------------------
@@ -382,6 +423,35 @@ static int differs(const char *who, const unsigned char *have,
 	return 0;
 }
 
+static int see_granules(void *arg, uint64_t start, uint64_t len, bool dirty)
+{
+	const struct history *h = arg;
+	const struct history_bitmap *b = &h->bitmap;
+
+	for (uint64_t g = start / b->granularity;
+	     g < num_div_ceil(start + len, b->granularity); g++)
+		if (b->granule[g] != HISTORY_EITHER &&
+		    dirty != (b->granule[g] == HISTORY_DIRTY)) {
+			fprintf(stderr, "the bitmap has %#" PRIx64 " %s\n",
+				g * b->granularity, dirty ? "dirty" : "clean");
+			return -EUCLEAN;
+		}
+	return 0;
+}
+
+static int bitmap_content(struct history *h)
+{
+	struct err err = {""};
+	int r;
+
+	if (!h->bitmap.there)
+		return 0;
+	r = image_bitmap_extents(h->img, "map", see_granules, h, &err);
+	if (r && err.text[0])
+		fprintf(stderr, "rawcow: bitmap: %s\n", err.text);
+	return r;
+}
+
 static int own_content(struct history *h)
 {
 	int r;
@@ -393,6 +463,8 @@ static int own_content(struct history *h)
 		fprintf(stderr, "rawcow: read: %s\n", strerror(-r));
 	else
 		r = differs("rawcow", h->buf, h->disk, h->size);
+	if (r == 0)
+		r = bitmap_content(h);
 	return history_close(h) || r ? -1 : 0;
 }
 

@@ -2,8 +2,8 @@
  * history: one image and what it should hold, while rawcow's core and QEMU's
  * tools change it in turn. histories.c chooses the steps.
  *
- * The oracle is plain memory: the disk, each snapshot's copy, and for each
- * bitmap which bytes may have changed since it was made or cleared.
+ * The oracle is plain memory: the disk, each snapshot's copy, and for a bitmap
+ * what has changed since it was made.
  */
 #pragma once
 
@@ -41,6 +41,7 @@ struct history_kind {
 	enum history_data_file data_file;
 	enum history_crypt crypt;
 	bool compressed; /* begins with compressed clusters */
+	bool bitmap;
 };
 
 #define HISTORY_SNAPS 3
@@ -52,11 +53,17 @@ struct history_snap {
 	unsigned char *content;
 };
 
+/* What a granule of the bitmap may say. */
+enum history_dirty {
+	HISTORY_CLEAN,
+	HISTORY_DIRTY,
+	HISTORY_EITHER, /* rawcow and QEMU differ on what a resize brings */
+};
+
 struct history_bitmap {
-	char name[8]; /* empty: none */
-	bool enabled;
+	bool there, enabled;
 	uint32_t granularity;
-	bool *changed; /* by granule */
+	uint8_t *granule; /* enum history_dirty, HISTORY_MAX / 512 of them */
 };
 
 struct history {
@@ -72,7 +79,7 @@ struct history {
 };
 
 uint64_t history_random(struct history *h, uint64_t below);
-const char *history_text(const struct history_kind *k, char buf[200]);
+const char *history_text(const struct history_kind *k, char buf[240]);
 
 /* The kind of history number I; draws are the same for each I. */
 void history_draw(struct history *h, uint64_t i);
@@ -81,8 +88,10 @@ void history_draw(struct history *h, uint64_t i);
 int history_make(struct history *h);
 void history_fini(struct history *h);
 
-/* What is at [OFF, OFF + LEN) of the disk has changed. */
+/* [OFF, OFF + LEN) of the disk has been written: what the bitmap must say. */
 void history_touched(struct history *h, uint64_t off, uint64_t len);
+/* The disk had OLD bytes before it got the size that it has. */
+void history_resized(struct history *h, uint64_t old);
 
 /* Open with rawcow, to write or to read. 0 or -1 with a text on stderr. */
 int history_open(struct history *h, bool write);
