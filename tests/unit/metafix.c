@@ -46,6 +46,7 @@ static void open_meta(struct metafix *fx)
 	must(meta_open(&fx->m, fx->file, &fx->g, &fx->h, fx->sector0, true,
 		       &budget, &err),
 	     err.text);
+	fx->scan = rolescan_start(&fx->m, &err);
 }
 
 void metafix_open(struct metafix *fx)

@@ -27,6 +27,7 @@ struct metafix {
 	struct header h;
 	struct geom g;
 	struct meta m;
+	int scan; /* of rolescan_start(); a clash does not stop a test */
 	unsigned char sector0[512];
 };
 

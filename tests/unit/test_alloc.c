@@ -57,7 +57,7 @@ START_TEST(runs)
 	ck_assert(fresh);
 	for (uint64_t i = 0; i < n; i++)
 		ck_assert_uint_eq(count(hidx + i), 1);
-	ck_assert_int_eq(alloc_exact_locked(&fx.m, 3, &at), 0);
+	ck_assert_int_eq(alloc_exact_locked(&fx.m, 3, ROLE_L1, &at), 0);
 	ck_assert_uint_eq(at, hidx + 10); /* from the hint on */
 	alloc_give_back_locked(&fx.m, hidx + 2, 5);
 	ck_assert_uint_eq(count(hidx + 3), 0);
@@ -65,7 +65,7 @@ START_TEST(runs)
 	ck_assert_uint_eq(at, hidx + 2);
 	ck_assert_uint_eq(n, 3);
 	ck_assert(!fresh); /* somebody may have written there */
-	ck_assert_int_eq(alloc_exact_locked(&fx.m, 4, &at), 0);
+	ck_assert_int_eq(alloc_exact_locked(&fx.m, 4, ROLE_L1, &at), 0);
 	ck_assert_uint_eq(at, hidx + 13); /* two are free, not four */
 	end();
 }
@@ -119,7 +119,7 @@ START_TEST(freed_later)
 	ck_assert(alloc_has_freed_locked(&fx.m));
 	ck_assert_uint_eq(count(hidx), 1);
 	fx.m.alloc.hint = 0;
-	ck_assert_int_eq(alloc_exact_locked(&fx.m, 1, &at), 0);
+	ck_assert_int_eq(alloc_exact_locked(&fx.m, 1, ROLE_L1, &at), 0);
 	ck_assert_uint_ge(at, hidx + 8); /* not yet */
 	lock_drop(&fx.m.lock);
 	alloc_mature(&fx.m); /* no commit: nothing is ripe */
@@ -131,7 +131,7 @@ START_TEST(freed_later)
 	for (uint64_t i = 0; i < 8; i++)
 		ck_assert_uint_eq(metafix_refcount(&fx, hidx + i),
 				  i < 5 ? 0 : 1);
-	ck_assert_int_eq(alloc_exact_locked(&fx.m, 5, &at), 0);
+	ck_assert_int_eq(alloc_exact_locked(&fx.m, 5, ROLE_L1, &at), 0);
 	ck_assert_uint_eq(at, hidx);
 	end();
 }

@@ -250,7 +250,7 @@ START_TEST(contradiction)
 		build(version, 1 << 20);
 		imgbuild_data(&b, 0, "x", 1);
 		imgbuild_data(&b, C, "x", 1);
-		imgbuild_l2_set(&b, C, IMGBUILD_COPIED | 1ULL << 40);
+		imgbuild_l2_set(&b, C, IMGBUILD_COPIED | 1ULL << 56 | 8 * C);
 		imgbuild_finish(&b);
 		open_rw();
 		ck_assert_int_eq(image_write(img, "y", 1, 0), 0);
@@ -269,7 +269,7 @@ START_TEST(contradiction)
 	/* found by a write */
 	build(3, 1 << 20);
 	imgbuild_data(&b, 0, "x", 1);
-	imgbuild_l2_set(&b, 0, IMGBUILD_COPIED | 1ULL << 40);
+	imgbuild_l2_set(&b, 0, IMGBUILD_COPIED | 1ULL << 56 | 8 * C);
 	imgbuild_finish(&b);
 	open_rw();
 	ck_assert_int_eq(image_write(img, "z", 1, 0), -EUCLEAN);

@@ -279,7 +279,7 @@ START_TEST(host_full_behind_table)
 		ck_assert_uint_eq(hostmem_size(fx.mem), 4096 * 512);
 		hostfault_limit(fx.fault, (4096 + room) * 512);
 		for (int i = 0; i < 2; i++)
-			ck_assert_int_eq(alloc_exact_locked(&fx.m, 1, &hidx),
+			ck_assert_int_eq(alloc_exact_locked(&fx.m, 1, ROLE_L1, &hidx),
 					 -ENOSPC);
 		ck_assert_uint_eq(fx.m.refcount.n, 64);
 		ck_assert_uint_eq(fx.m.refcount.unhooked_n, 0);
@@ -287,7 +287,7 @@ START_TEST(host_full_behind_table)
 		commit();
 		ck_assert_uint_eq(fx.m.refcount.hoff, fx.b.reftable_off);
 		hostfault_limit(fx.fault, UINT64_MAX);
-		ck_assert_int_eq(alloc_exact_locked(&fx.m, 1, &hidx), 0);
+		ck_assert_int_eq(alloc_exact_locked(&fx.m, 1, ROLE_L1, &hidx), 0);
 		ck_assert_uint_ge(hidx, 4096);
 		commit();
 		ck_assert_uint_eq(metafix_refcount(&fx, hidx), 1);

@@ -49,7 +49,7 @@ static int place_l1(struct meta *m, uint32_t n, uint64_t *hoff)
 	if (!t)
 		return -ENOMEM;
 	lock_take(&m->lock);
-	r = alloc_exact_locked(m, clusters, &hidx);
+	r = alloc_exact_locked(m, clusters, ROLE_L1, &hidx);
 	lock_drop(&m->lock);
 	if (r < 0)
 		return r;
@@ -58,9 +58,9 @@ static int place_l1(struct meta *m, uint32_t n, uint64_t *hoff)
 		be64_store(&t[i], l1table_get(&m->l1, i));
 	tablecache_forget(m->l2, *hoff, clusters << g->cluster_bits);
 	atomic_store(&m->new_unsynced, true);
-	r = hostfile_zero(m->file, *hoff, clusters << g->cluster_bits);
+	r = meta_zero(m, *hoff, clusters << g->cluster_bits, ROLE_L1);
 	if (r == 0)
-		r = hostfile_pwrite_full(m->file, t, (size_t)n * 8, *hoff);
+		r = meta_write(m, t, (size_t)n * 8, *hoff, ROLE_L1);
 	if (r < 0) {
 		lock_take(&m->lock);
 		alloc_give_back_locked(m, hidx, clusters);
@@ -183,8 +183,12 @@ static int free_behind(struct image *img, uint64_t size, uint64_t old)
 static int shrink_disk(struct image *img, uint64_t size)
 {
 	uint64_t old = img->geom.size;
-	int r;
+	int r = rolescan_finish(&img->meta);
 
+	if (r < 0) {
+		state_mark_corrupt(img);
+		return r;
+	}
 	if (SEED_BUG(SEED_SHRINK_EARLY))
 		(void)!free_behind(img, size, old);
 	r = put_size(img, size);

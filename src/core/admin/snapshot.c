@@ -36,6 +36,12 @@ static int begin(struct work *w, struct image *img, struct err *err)
 	r = gate_quiesce(img);
 	if (r < 0)
 		return err_set_sys(err, r, "cannot change snapshots");
+	r = rolescan_finish(w->m);
+	if (r < 0) {
+		gate_open(img);
+		return err_set(err, state_mark_corrupt(img),
+			       "cannot change snapshots: tables overlap; run 'rawcow check'");
+	}
 	r = hostfile_stat(img->file, &st);
 	if (r < 0)
 		err_set_sys(err, r, "cannot stat");
@@ -101,7 +107,8 @@ static int put_table(struct work *w, size_t drop, const struct snapshot *s)
 
 	if (r == 0 && len > QCOW2_MAX_SNAPSHOT_TABLE)
 		r = -EFBIG;
-	return r < 0 ? r : place_put(w->m, t, len, &w->table);
+	return r < 0 ? r
+		     : place_put(w->m, t, len, ROLE_SNAPTABLE, &w->table);
 }
 
 /* Make all that the new roots refer to stable [R1] [R2], then the roots [R7].
@@ -172,7 +179,9 @@ static int put_l1(struct work *w)
 {
 	autofree uint64_t *l1 = l1_array(w->m, true);
 
-	return l1 ? place_put(w->m, l1, (size_t)w->m->l1.n * 8, &w->l1) : -ENOMEM;
+	return l1 ? place_put(w->m, l1, (size_t)w->m->l1.n * 8, ROLE_SNAP_L1,
+			      &w->l1)
+		  : -ENOMEM;
 }
 
 static int put_record(struct work *w, const char *name)
@@ -365,7 +374,7 @@ static int copy_l1(struct work *w, const struct snapshot *s,
 		(void)!hostfile_pwrite_full(w->m->file, t,
 					    NUM_MIN(n, w->m->l1.n) * 8ULL,
 					    w->m->l1.hoff);
-	return place_put(w->m, t, (size_t)n * 8, &w->l1);
+	return place_put(w->m, t, (size_t)n * 8, ROLE_L1, &w->l1);
 }
 
 /* The new roots are on disk: what was the disk until now goes. */

@@ -49,7 +49,8 @@ int trim_file(struct meta *m)
 	lock_take(&m->lock);
 	while (r == 0 && last > 1) {
 		r = refcount_get_locked(m, last - 1, &v);
-		if (r < 0 || v)
+		if (r < 0 || v ||
+		    rolemap_get(&m->roles.map, last - 1) != ROLE_NONE)
 			break;
 		last--;
 	}

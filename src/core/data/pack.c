@@ -75,7 +75,7 @@ static int put_stream(struct disk *d, const void *s, uint32_t len,
 	if (SEED_BUG(SEED_INSTALL_STREAM_FIRST))
 		(void)!install(d, goff, word);
 	clustercache_forget(d->cache, hoff);
-	r = hostfile_pwrite_full(d->file, s, len, hoff);
+	r = meta_write(d->meta, s, len, hoff, ROLE_COMPRESSED);
 	return r < 0 ? r : install(d, goff, word);
 }
 

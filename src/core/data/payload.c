@@ -30,5 +30,7 @@ int payload_read(struct disk *d, void *buf, size_t len, uint64_t hoff)
 
 int payload_write(struct disk *d, const void *buf, size_t len, uint64_t hoff)
 {
-	return hostfile_pwrite_full(d->file, buf, len, hoff);
+	int r = rolescan_check(d->meta, hoff, len, ROLE_DATA);
+
+	return r < 0 ? r : hostfile_pwrite_full(d->file, buf, len, hoff);
 }

@@ -199,7 +199,7 @@ int bitmapstore_put_flags(struct image *img, bool in_use)
 		p += bitmapdir_size(&b->e);
 	}
 	return writeback_put_synced(&img->meta, buf, (size_t)list->dir.len,
-				    list->dir.off);
+				    list->dir.off, ROLE_BITMAP);
 }
 
 /* --- storing ----------------------------------------------------------------------- */
@@ -243,7 +243,7 @@ static int put_new(struct storing *s, const void *buf, size_t len,
 		   uint64_t *hoff)
 {
 	struct place p;
-	int r = place_put(s->m, buf, len, &p);
+	int r = place_put(s->m, buf, len, ROLE_BITMAP, &p);
 
 	if (p.n && add_range(&s->fresh, p.hoff, p.n,
 			     s->m->geom->cluster_size) < 0) {

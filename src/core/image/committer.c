@@ -2,7 +2,7 @@
 
 #include <signal.h>
 
-#include "core/meta/meta.h"
+#include "core/image/open.h"
 
 void committer_init(struct committer *c)
 {
@@ -31,23 +31,49 @@ static bool wait_for_work(struct committer *c)
 	return go;
 }
 
+static bool has_work(struct committer *c)
+{
+	bool has;
+
+	lock_take(&c->lock);
+	has = c->stop || c->kicked;
+	lock_drop(&c->lock);
+	return has;
+}
+
+/* Fill the role map while there is nothing else to do. False: it is full, or
+ * the image is broken. */
+static bool fill_roles(struct committer *c)
+{
+	int r = 1;
+
+	while (r > 0 && !has_work(c))
+		r = rolescan_step(&c->img->meta);
+	if (r < 0)
+		state_mark_corrupt(c->img);
+	return r > 0;
+}
+
 static void *loop(void *arg)
 {
 	struct committer *c = arg;
+	bool filling = true;
 
-	while (wait_for_work(c)) {
+	do {
+		filling = filling && fill_roles(c);
+		if (!wait_for_work(c))
+			return NULL;
 		/* a failure is logged, and sticks to the image */
-		(void)!writeback_all(c->meta);
-	}
-	return NULL;
+		(void)!writeback_all(&c->img->meta);
+	} while (true);
 }
 
-int committer_start(struct committer *c, struct meta *m, unsigned seconds)
+int committer_start(struct committer *c, struct image *img, unsigned seconds)
 {
 	sigset_t all, old;
 	int r;
 
-	c->meta = m;
+	c->img = img;
 	c->seconds = seconds;
 	c->stop = false;
 	sigfillset(&all);

@@ -1,6 +1,7 @@
 /*
  * committer: the thread that commits every few seconds, when much is dirty,
- * and gives freed clusters back, so that requests need not.
+ * and gives freed clusters back, so that requests need not. In between it
+ * fills the role map (core/meta/rolescan.h).
  */
 #pragma once
 
@@ -9,14 +10,14 @@
 
 #include "base/lock.h"
 
-struct meta;
+struct image;
 
 struct committer {
 	struct lock lock;
 	struct lock_cond wake;
 	bool running, stop, kicked; /* lock */
 	unsigned seconds;	    /* const while running */
-	struct meta *meta;
+	struct image *img;
 	pthread_t thread;
 };
 
@@ -25,7 +26,7 @@ void committer_init(struct committer *c);
 void committer_fini(struct committer *c);
 
 /* -EAGAIN, -ENOMEM. */
-int committer_start(struct committer *c, struct meta *m, unsigned seconds);
+int committer_start(struct committer *c, struct image *img, unsigned seconds);
 void committer_stop(struct committer *c);
 
 /* Commit soon. False when no thread runs. */

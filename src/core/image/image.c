@@ -119,7 +119,7 @@ int image_start_committer(struct image *img, unsigned seconds)
 {
 	if (img->state.readonly)
 		return 0;
-	return committer_start(&img->committer, &img->meta, seconds);
+	return committer_start(&img->committer, img, seconds);
 }
 
 void image_counters(struct image *img, struct image_counters *out)

@@ -52,9 +52,12 @@ static bool make_room(struct image *img)
 	bool any;
 
 	lock_take(&m->lock);
-	any = alloc_has_freed_locked(m);
+	any = alloc_has_freed_locked(m) || rolescan_floor_locked(m);
 	lock_drop(&m->lock);
-	return any && writeback_all(m) == 0;
+	if (!any)
+		return false;
+	/* what lies in front of the end may be used once it is known */
+	return rolescan_finish(m) == 0 && writeback_all(m) == 0;
 }
 
 /* Start a commit when much is dirty; wait for it when memory gets short. */

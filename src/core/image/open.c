@@ -10,6 +10,7 @@
 #include "core/format/feature.h"
 #include "core/format/qcow2.h"
 #include "core/host/hostlock.h"
+#include "core/image/claim.h"
 #include "core/image/snaplist.h"
 
 #define L2_CACHE_DEFAULT (32ULL << 20)
@@ -163,6 +164,9 @@ static int set_up(struct image *img, const struct parsed *p,
 	if (r < 0)
 		return r;
 	d->meta = &img->meta;
+	r = img->state.readonly ? 0 : claim_all(img, p->file_size, err);
+	if (r < 0)
+		return r;
 	d->geom = &img->geom;
 	d->file = img->file;
 	d->codec = codec_get(img->geom.compression);

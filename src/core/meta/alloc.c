@@ -22,25 +22,33 @@ void alloc_fini(struct alloc *a)
 	list_fini(&a->ripe);
 }
 
-/* Take [HIDX, HIDX + N), found free and covered. */
-static int take(struct meta *m, uint64_t hidx, uint64_t n)
+/* Take [HIDX, HIDX + N), found free and covered, for what ROLE says. */
+static int take(struct meta *m, uint64_t hidx, uint64_t n, enum role role)
 	LOCK_REQUIRES(&m->lock)
 {
-	const struct geom *g = m->geom;
-	int r;
+	int r = rolescan_take_locked(m, hidx, n, role);
 
-	if (meta_is_root(m, hidx << g->cluster_bits, n << g->cluster_bits))
-		return meta_corrupt(m, "free cluster in use as a table",
-				    hidx << g->cluster_bits);
-	r = refcount_add_locked(m, hidx, n);
 	if (r < 0)
 		return r;
+	r = refcount_add_locked(m, hidx, n);
+	if (r < 0) {
+		rolescan_drop_locked(m, hidx, n);
+		return r;
+	}
 	refcount_note_use_locked(m, hidx, n);
 	if (hidx + n > atomic_load(&m->end_hidx))
 		atomic_store(&m->end_hidx, hidx + n);
 	m->alloc.hint = hidx + n;
 	refcount_reserve_locked(m, hidx + n);
 	return 0;
+}
+
+/* Where a search begins. */
+static uint64_t first_free(struct meta *m) LOCK_REQUIRES(&m->lock)
+{
+	uint64_t floor = rolescan_floor_locked(m);
+
+	return NUM_MAX(m->alloc.hint, floor);
 }
 
 /* A free run, covered; making coverage may use up the run: look again. */
@@ -53,11 +61,12 @@ static int find(struct meta *m, uint64_t min, uint64_t max, uint64_t *hidx,
 	int r;
 
 	do {
-		r = refcount_find_free_locked(m, m->alloc.hint, min, max, hidx,
+		r = refcount_find_free_locked(m, first_free(m), min, max, hidx,
 					      n);
 		if (r == -ENOSPC && m->alloc.hint) {
 			m->alloc.hint = 0;
-			r = refcount_find_free_locked(m, 0, min, max, hidx, n);
+			r = refcount_find_free_locked(m, first_free(m), min,
+						      max, hidx, n);
 		}
 		if (r < 0)
 			return r;
@@ -92,7 +101,7 @@ int alloc_run_locked(struct meta *m, uint64_t want, uint64_t *hidx, uint64_t *n,
 
 	*fresh = false;
 	if (SEED_BUG(SEED_REUSE_EARLY) && reuse_early(&m->alloc.freed, hidx, n))
-		return 0;
+		return rolemap_set(&m->roles.map, *hidx, *n, ROLE_DATA);
 	r = find(m, 1, want, hidx, n);
 	if (r < 0)
 		return r;
@@ -100,15 +109,16 @@ int alloc_run_locked(struct meta *m, uint64_t want, uint64_t *hidx, uint64_t *n,
 	*fresh = *hidx >= end;
 	if (!*fresh && *hidx + *n > end)
 		*n = end - *hidx;
-	return take(m, *hidx, *n);
+	return take(m, *hidx, *n, ROLE_DATA);
 }
 
-int alloc_exact_locked(struct meta *m, uint64_t n, uint64_t *hidx)
+int alloc_exact_locked(struct meta *m, uint64_t n, enum role role,
+		       uint64_t *hidx)
 {
 	uint64_t got;
 	int r = find(m, n, n, hidx, &got);
 
-	return r < 0 ? r : take(m, *hidx, n);
+	return r < 0 ? r : take(m, *hidx, n, role);
 }
 
 /* The clusters [HIDX, HIDX + N) may become free: no more streams there. */
@@ -143,7 +153,7 @@ static int bytes_continue(struct meta *m, uint64_t len, uint64_t *next)
 			return r;
 		if (*next != hidx + 1)
 			return -EAGAIN;
-		r = take(m, *next, 1);
+		r = take(m, *next, 1, ROLE_COMPRESSED);
 		if (r < 0)
 			return r;
 	}
@@ -166,7 +176,7 @@ int alloc_bytes_locked(struct meta *m, uint32_t len, uint64_t *hoff)
 	if (r == -EAGAIN) {
 		r = next ? 0 : find(m, 1, 1, &next, &n);
 		if (r == 0)
-			r = take(m, next, 1);
+			r = take(m, next, 1, ROLE_COMPRESSED);
 		if (r == 0)
 			m->alloc.bytes_at = next << g->cluster_bits;
 	}

@@ -12,7 +12,8 @@
  * A freed cluster keeps its count until it has matured, so that the allocator
  * cannot see it as free [R3], no decrement precedes the removal [R4], and no
  * punch does either [R5]. A taken cluster that was never mapped goes back with
- * alloc_give_back(), at once.
+ * alloc_give_back(), at once. A cluster whose role is known (rolescan.h) is
+ * never handed out, whatever its count.
  *
  * All functions need meta.lock unless they say otherwise.
  */
@@ -24,6 +25,7 @@
 #include <stdint.h>
 
 #include "core/meta/metalock.h"
+#include "core/meta/rolemap.h"
 
 struct alloc_range {
 	uint64_t hidx, n; /* host clusters */
@@ -58,8 +60,9 @@ int alloc_run_locked(struct meta *m, uint64_t want, uint64_t *hidx,
 		     uint64_t *n, bool *fresh)
 	LOCK_REQUIRES(metalock(m));
 
-/* Take exactly N neighbouring clusters, for a table. Errors as above. */
-int alloc_exact_locked(struct meta *m, uint64_t n, uint64_t *hidx)
+/* Take exactly N neighbouring clusters for what ROLE says. Errors as above. */
+int alloc_exact_locked(struct meta *m, uint64_t n, enum role role,
+		       uint64_t *hidx)
 	LOCK_REQUIRES(metalock(m));
 
 /*

@@ -39,11 +39,31 @@ int l2map_slice_of(struct meta *m, uint64_t l2_hoff, uint64_t goff,
 			      s);
 }
 
+/* Is what E refers to inside the file, and data? What the role map calls
+ * shared is not written in place, whatever COPIED says. */
+static bool is_possible(struct meta *m, struct l2entry *e)
+{
+	bool compressed = e->kind == L2ENTRY_COMPRESSED;
+	const struct geom *g = m->geom;
+	uint64_t first;
+	uint64_t n = l2entry_clusters(g, e, &first);
+	bool shared;
+
+	if (!first || first >= atomic_load(&m->end_hidx) ||
+	    num_ranges_overlap(e->hoff, e->clen ? e->clen : g->cluster_size,
+			       m->l1.hoff, (uint64_t)m->l1.n * 8))
+		return false;
+	for (uint64_t h = first; h < first + n; h++)
+		if (!rolescan_is_data(m, h, compressed, &shared))
+			return false;
+	e->copied = e->copied && !shared;
+	return true;
+}
+
 int l2map_decode(struct meta *m, const struct slice *s, uint64_t i,
 		 struct l2entry *e)
 {
 	const struct geom *g = m->geom;
-	uint64_t end = atomic_load(&m->end_hidx);
 	int r = l2entry_decode(g, l2slice_load(g, s, i), e);
 
 	if (r < 0)
@@ -51,12 +71,10 @@ int l2map_decode(struct meta *m, const struct slice *s, uint64_t i,
 				    s->hoff + (i << g->entry_bits));
 	if (!e->hoff && e->kind != L2ENTRY_COMPRESSED)
 		return 0;
-	if (e->hoff >> g->cluster_bits >= end || e->hoff < g->cluster_size ||
-	    num_ranges_overlap(e->hoff, e->clen ? e->clen : g->cluster_size,
-			       m->l1.hoff, (uint64_t)m->l1.n * 8))
-		return meta_corrupt(m, "L2 entry to an impossible place",
-				    s->hoff + (i << g->entry_bits));
-	return 0;
+	return is_possible(m, e)
+		       ? 0
+		       : meta_corrupt(m, "L2 entry to an impossible place",
+				      s->hoff + (i << g->entry_bits));
 }
 
 static bool has_place(enum l2entry_kind kind)

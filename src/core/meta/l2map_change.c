@@ -80,7 +80,7 @@ static int copy_table(struct meta *m, uint64_t old_hoff, uint64_t new_hoff)
 			raw.word &= ~QCOW2_ENTRY_COPIED;
 		l2entry_store(g, t, i, raw);
 	}
-	return hostfile_pwrite_full(m->file, t, g->cluster_size, new_hoff);
+	return meta_write(m, t, g->cluster_size, new_hoff, ROLE_L2);
 }
 
 /* Take a cluster for the table of GOFF and write the whole of it: nothing
@@ -90,14 +90,14 @@ static int make_table(struct meta *m, uint64_t old_hoff, uint64_t *new_hoff)
 {
 	const struct geom *g = m->geom;
 	uint64_t hidx;
-	int r = alloc_exact_locked(m, 1, &hidx);
+	int r = alloc_exact_locked(m, 1, ROLE_L2, &hidx);
 
 	if (r < 0)
 		return r;
 	*new_hoff = hidx << g->cluster_bits;
 	tablecache_forget(m->l2, *new_hoff, g->cluster_size);
 	r = old_hoff ? copy_table(m, old_hoff, *new_hoff)
-		     : hostfile_zero(m->file, *new_hoff, g->cluster_size);
+		     : meta_zero(m, *new_hoff, g->cluster_size, ROLE_L2);
 	if (r == 0)
 		r = note_new_table(m, *new_hoff);
 	if (r < 0)
@@ -116,7 +116,10 @@ int l2map_prepare_locked(struct meta *m, uint64_t goff)
 
 	if (r < 0 || (old_hoff && copied))
 		return r;
-	r = l1table_reserve(&m->l1, i);
+	if (old_hoff)
+		r = rolescan_table_locked(m, old_hoff);
+	if (r == 0)
+		r = l1table_reserve(&m->l1, i);
 	if (r == 0)
 		r = meta_reserve_room(m, m->l1.hoff + i * 8, 8);
 	if (r == 0)
@@ -328,6 +331,8 @@ int l2map_change_locked(struct meta *m, const struct l2map_change *c)
 	if (r == 0)
 		r = l2map_table_of(m, goff, &l2_hoff, &copied);
 	if (r == 0)
+		r = rolescan_table_locked(m, l2_hoff);
+	if (r == 0)
 		r = l2map_slice_of(m, l2_hoff, goff, &s, &i);
 	if (r < 0)
 		return r;
@@ -353,23 +358,15 @@ static void drop_entries(struct meta *m, const void *t)
 }
 
 /* Are all entries of the table at HOFF possible? */
-static int check_entries(struct meta *m, uint64_t hoff, const void *t)
+static int check_entries(struct meta *m, uint64_t hoff, void *t)
 {
-	const struct geom *g = m->geom;
+	const struct slice whole = { .data = t, .hoff = hoff };
+	struct l2entry e;
+	int r = 0;
 
-	for (uint64_t k = 0; k < g->l2_entries; k++) {
-		struct l2entry e;
-		uint64_t hidx;
-
-		if (l2entry_decode(g, l2entry_load(g, t, k), &e) < 0)
-			return meta_corrupt(m, "L2 entry",
-					    hoff + (k << g->entry_bits));
-		if (l2entry_clusters(g, &e, &hidx) &&
-		    hidx >= atomic_load(&m->end_hidx))
-			return meta_corrupt(m, "L2 entry to an impossible place",
-					    hoff + (k << g->entry_bits));
-	}
-	return 0;
+	for (uint64_t k = 0; r == 0 && k < m->geom->l2_entries; k++)
+		r = l2map_decode(m, &whole, k, &e);
+	return r;
 }
 
 int l2map_drop_table_locked(struct meta *m, uint64_t i)
@@ -380,6 +377,8 @@ int l2map_drop_table_locked(struct meta *m, uint64_t i)
 	bool copied;
 	int r = l2map_table_of(m, i * geom_l2_span(g), &hoff, &copied);
 
+	if (r == 0 && hoff)
+		r = rolescan_table_locked(m, hoff);
 	if (r < 0 || !hoff)
 		return r;
 	t = mem_aligned(g->cluster_size);

@@ -61,7 +61,8 @@ static int open_writable(struct meta *m, const uint8_t *sector0,
 	if (!m->header_sector)
 		return err_set_sys(err, -ENOMEM, "cannot open");
 	memcpy(m->header_sector, sector0, QCOW2_SECTOR);
-	return check_roots(m, err);
+	r = check_roots(m, err);
+	return r < 0 ? r : rolescan_open(m, err);
 }
 
 int meta_open(struct meta *m, struct hostfile *file, const struct geom *geom,
@@ -104,6 +105,7 @@ void meta_fini(struct meta *m)
 	tablecache_free(m->l2);
 	refcount_fini(&m->refcount);
 	alloc_fini(&m->alloc);
+	rolescan_fini(&m->roles);
 	writeback_fini(&m->wb);
 	epoch_fini(&m->epoch);
 	lock_fini(&m->lock);
@@ -112,14 +114,19 @@ void meta_fini(struct meta *m)
 	m->l2 = NULL;
 }
 
-bool meta_is_root(struct meta *m, uint64_t hoff, uint64_t len)
+int meta_write(struct meta *m, const void *buf, size_t len, uint64_t hoff,
+	       enum role role)
 {
-	const struct geom *g = m->geom;
+	int r = rolescan_check(m, hoff, len, role);
 
-	return hoff < g->cluster_size ||
-	       num_ranges_overlap(hoff, len, m->l1.hoff, (uint64_t)m->l1.n * 8) ||
-	       num_ranges_overlap(hoff, len, m->refcount.hoff,
-				  m->refcount.clusters << g->cluster_bits);
+	return r < 0 ? r : hostfile_pwrite_full(m->file, buf, len, hoff);
+}
+
+int meta_zero(struct meta *m, uint64_t hoff, uint64_t len, enum role role)
+{
+	int r = rolescan_check(m, hoff, len, role);
+
+	return r < 0 ? r : hostfile_zero(m->file, hoff, len);
 }
 
 int meta_reserve_room(struct meta *m, uint64_t hoff, uint64_t len)

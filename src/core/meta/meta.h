@@ -19,6 +19,7 @@
 #include "core/meta/epoch.h"
 #include "core/meta/l1table.h"
 #include "core/meta/refcount.h"
+#include "core/meta/rolescan.h"
 #include "core/meta/tablecache.h"
 #include "core/meta/writeback.h"
 
@@ -39,6 +40,7 @@ struct meta {
 	struct l2map_new *new_l2; /* meta.lock: see l2map.c */
 	struct refcount refcount; /* meta.lock */
 	struct alloc alloc;	 /* meta.lock */
+	struct rolescan roles;	 /* writable images: see rolescan.h */
 	struct writeback wb;	 /* see writeback.h */
 
 	/* Host clusters at or above this index have never been part of the
@@ -64,7 +66,8 @@ struct meta_budget {
 
 /*
  * Load what every request needs: the L1 table, and for a writable image the
- * refcount table. FILE, GEOM and HEADER outlive META (HEADER is copied).
+ * refcount table and the roles of all tables (rolescan_open(); the caller claims
+ * what else there is, and calls rolescan_start()). FILE, GEOM and HEADER outlive META (HEADER is copied).
  * SECTOR0 is the first 512 bytes of the file. -EIO, -ENOMEM, -EUCLEAN with
  * text.
  */
@@ -75,10 +78,13 @@ int meta_open(struct meta *m, struct hostfile *file, const struct geom *geom,
 /* Free all memory; writes nothing. */
 void meta_fini(struct meta *m);
 
-/* Does [HOFF, HOFF + LEN) touch the header cluster, the active L1 table, the
- * refcount table? Such a cluster is never data and never free. */
-bool meta_is_root(struct meta *m, uint64_t hoff, uint64_t len)
-	LOCK_REQUIRES(&m->lock);
+/* Write LEN bytes of a table at HOFF, whose clusters have ROLE. -EUCLEAN: they
+ * have not, nothing is written; errors of hostfile_pwrite_full(). */
+int meta_write(struct meta *m, const void *buf, size_t len, uint64_t hoff,
+	       enum role role) __attribute__((warn_unused_result));
+/* The same for zeroes: a new table. */
+int meta_zero(struct meta *m, uint64_t hoff, uint64_t len, enum role role)
+	__attribute__((warn_unused_result));
 
 /* The host keeps room for LEN bytes at HOFF, so that the commit that writes
  * them cannot fail for want of it: a table may be a hole in the host file.

@@ -2,7 +2,8 @@
 
 #include "base/num.h"
 
-int place_put(struct meta *m, const void *buf, size_t len, struct place *p)
+int place_put(struct meta *m, const void *buf, size_t len, enum role role,
+	      struct place *p)
 {
 	const struct geom *g = m->geom;
 	uint64_t hidx;
@@ -12,7 +13,7 @@ int place_put(struct meta *m, const void *buf, size_t len, struct place *p)
 	if (!p->n)
 		return 0;
 	lock_take(&m->lock);
-	r = alloc_exact_locked(m, p->n, &hidx);
+	r = alloc_exact_locked(m, p->n, role, &hidx);
 	lock_drop(&m->lock);
 	if (r < 0) {
 		p->n = 0;
@@ -21,8 +22,8 @@ int place_put(struct meta *m, const void *buf, size_t len, struct place *p)
 	p->hoff = hidx << g->cluster_bits;
 	tablecache_forget(m->l2, p->hoff, p->n << g->cluster_bits);
 	atomic_store(&m->new_unsynced, true);
-	r = hostfile_zero(m->file, p->hoff, p->n << g->cluster_bits);
-	return r < 0 ? r : hostfile_pwrite_full(m->file, buf, len, p->hoff);
+	r = meta_zero(m, p->hoff, p->n << g->cluster_bits, role);
+	return r < 0 ? r : meta_write(m, buf, len, p->hoff, role);
 }
 
 void place_give_back(struct meta *m, struct place *p)

@@ -14,11 +14,12 @@ struct place {
 };
 
 /*
- * Take clusters for LEN bytes, and write BUF there with zeroes behind it. *P
+ * Take clusters of ROLE for LEN bytes, and write BUF there with zeroes behind it. *P
  * says where, also on error: then place_give_back() it. -ENOSPC, -EIO, -ENOMEM,
  * -EUCLEAN. Nothing is stable before the next commit.
  */
-int place_put(struct meta *m, const void *buf, size_t len, struct place *p)
+int place_put(struct meta *m, const void *buf, size_t len, enum role role,
+	      struct place *p)
 	LOCK_EXCLUDES(metalock(m));
 
 /* P will not be referred to after all. It is empty then. */

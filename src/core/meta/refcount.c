@@ -107,9 +107,19 @@ static int change_slice(struct meta *m, struct slice *s, uint64_t i, uint64_t n,
 	return 0;
 }
 
+/* What N counts from HIDX, entries from I on of S, say is free has no role any
+ * more. */
+static void end_roles(struct meta *m, const struct slice *s, uint64_t i,
+		      uint64_t hidx, uint64_t n) LOCK_REQUIRES(&m->lock)
+{
+	for (uint64_t k = 0; k < n; k++)
+		if (!rcentry_get(s->data, m->geom->refcount_order, i + k))
+			rolescan_drop_locked(m, hidx + k, 1);
+}
+
 /* Change counts slice by slice; *DONE of them were changed on return. */
 static int change_run(struct meta *m, uint64_t hidx, uint64_t n, bool add,
-		      uint64_t *done)
+		      uint64_t *done) LOCK_REQUIRES(&m->lock)
 {
 	*done = 0;
 	while (*done < n) {
@@ -125,6 +135,8 @@ static int change_run(struct meta *m, uint64_t hidx, uint64_t n, bool add,
 			return r;
 		step = NUM_MIN(n - *done, slice_entries(m) - i);
 		r = change_slice(m, s, i, step, add);
+		if (r == 0 && !add)
+			end_roles(m, s, i, hidx + *done, step);
 		tablecache_put(m->refcount.blocks, s);
 		if (r < 0)
 			return r;

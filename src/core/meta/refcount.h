@@ -71,8 +71,9 @@ int refcount_get_locked(struct meta *m, uint64_t hidx, uint64_t *value)
 int refcount_add_locked(struct meta *m, uint64_t hidx, uint64_t n)
 	LOCK_REQUIRES(metalock(m));
 
-/* Subtract 1; the removal of the reference is stable [R4]. -EUCLEAN when a
- * count is 0 already; earlier ones stay subtracted. */
+/* Subtract 1; the removal of the reference is stable [R4]. A cluster whose
+ * count becomes 0 loses its role. -EUCLEAN when a count is 0 already; earlier
+ * ones stay subtracted. */
 int refcount_sub_locked(struct meta *m, uint64_t hidx, uint64_t n)
 	LOCK_REQUIRES(metalock(m));
 

@@ -17,7 +17,9 @@ static int find_hooked(struct meta *m, uint64_t *hidx)
 	LOCK_REQUIRES(&m->lock)
 {
 	uint64_t n;
-	int r = refcount_find_free_locked(m, m->alloc.hint, 1, 1, hidx, &n);
+	uint64_t floor = rolescan_floor_locked(m);
+	int r = refcount_find_free_locked(m, NUM_MAX(m->alloc.hint, floor), 1,
+					  1, hidx, &n);
 
 	if (r < 0)
 		return r;
@@ -54,11 +56,14 @@ static int add_block_at(struct meta *m, uint64_t area, uint64_t hidx)
 		r = meta_reserve_room(m, rc->hoff + area * 8, 8);
 	if (r < 0)
 		return r;
-	if (meta_is_root(m, hoff, g->cluster_size))
-		return meta_corrupt(m, "free cluster in use as a table", hoff);
-	r = hostfile_zero(m->file, hoff, g->cluster_size);
+	r = rolescan_take_locked(m, hidx, 1, ROLE_REFBLOCK);
 	if (r < 0)
 		return r;
+	r = meta_zero(m, hoff, g->cluster_size, ROLE_REFBLOCK);
+	if (r < 0) {
+		rolescan_drop_locked(m, hidx, 1);
+		return r;
+	}
 	atomic_store(&m->new_unsynced, true);
 	if (hidx >= end)
 		atomic_store(&m->end_hidx, hidx + 1);
@@ -67,6 +72,7 @@ static int add_block_at(struct meta *m, uint64_t area, uint64_t hidx)
 	r = refcount_add_locked(m, hidx, 1);
 	if (r < 0) {
 		rc->table[area] = 0;
+		rolescan_drop_locked(m, hidx, 1);
 		return r;
 	}
 	rc->hooked[area] = false;
@@ -124,21 +130,28 @@ static int place_table(struct meta *m, uint64_t clusters, uint64_t *hidx)
 	int r;
 
 	do {
-		r = refcount_find_free_locked(m, m->alloc.hint, clusters,
-					      clusters, hidx, &n);
+		uint64_t floor = rolescan_floor_locked(m);
+
+		r = refcount_find_free_locked(m, NUM_MAX(m->alloc.hint, floor),
+					      clusters, clusters, hidx, &n);
 		if (r < 0)
 			return r;
 		r = refcount_cover_locked(m, *hidx, clusters, &changed);
 		if (r < 0)
 			return r;
 	} while (changed);
-	r = hostfile_zero(m->file, *hidx << m->geom->cluster_bits,
-			  clusters << m->geom->cluster_bits);
+	r = rolescan_take_locked(m, *hidx, clusters, ROLE_REFTABLE);
 	if (r < 0)
 		return r;
-	if (*hidx + clusters > atomic_load(&m->end_hidx))
+	r = meta_zero(m, *hidx << m->geom->cluster_bits,
+		      clusters << m->geom->cluster_bits, ROLE_REFTABLE);
+	if (r == 0 && *hidx + clusters > atomic_load(&m->end_hidx))
 		atomic_store(&m->end_hidx, *hidx + clusters);
-	return refcount_add_locked(m, *hidx, clusters);
+	if (r == 0)
+		r = refcount_add_locked(m, *hidx, clusters);
+	if (r < 0)
+		rolescan_drop_locked(m, *hidx, clusters);
+	return r;
 }
 
 /* Take back the blocks made for areas from OLD_N on: the table that should
@@ -159,6 +172,7 @@ static void undo_blocks(struct meta *m, uint64_t old_n)
 		}
 		rc->table[area] = 0;
 		tablecache_forget(rc->blocks, hoff, m->geom->cluster_size);
+		rolescan_drop_locked(m, hoff >> m->geom->cluster_bits, 1);
 		if (refcount_is_covered(m, refcount_area(m, hoff >> m->geom->cluster_bits)))
 			(void)!refcount_sub_locked(
 				m, hoff >> m->geom->cluster_bits, 1);

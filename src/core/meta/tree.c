@@ -224,6 +224,24 @@ static uint64_t *active_l1(struct meta *m)
 	return l1;
 }
 
+/* COPIED is gone from the table at HOFF, or is about to be: nobody writes it,
+ * or what it maps, in place any more. */
+static void share_roles(struct meta *m, uint64_t hoff, const void *t)
+{
+	unsigned bits = m->geom->cluster_bits;
+	struct rolemap *map = &m->roles.map;
+	struct run run;
+
+	lock_take(&m->lock);
+	if (rolemap_get(map, hoff >> bits) == ROLE_L2)
+		(void)!rolemap_set(map, hoff >> bits, 1, ROLE_L2_SHARED);
+	for (uint64_t k = 0; k < m->geom->l2_entries; k++)
+		if (entry_run(m, t, k, &run) == 0 && run.n &&
+		    rolemap_get(map, run.hidx) == ROLE_DATA)
+			(void)!rolemap_set(map, run.hidx, 1, ROLE_DATA_SHARED);
+	lock_drop(&m->lock);
+}
+
 static int clear_table(struct meta *m, uint64_t hoff, const void *t)
 {
 	const struct geom *g = m->geom;
@@ -239,10 +257,11 @@ static int clear_table(struct meta *m, uint64_t hoff, const void *t)
 		raw.word &= ~QCOW2_ENTRY_COPIED;
 		l2entry_store(g, copy, k, raw);
 	}
+	share_roles(m, hoff, t);
 	if (!any)
 		return 0;
 	tablecache_forget(m->l2, hoff, g->cluster_size);
-	return hostfile_pwrite_full(m->file, copy, g->cluster_size, hoff);
+	return meta_write(m, copy, g->cluster_size, hoff, ROLE_L2_SHARED);
 }
 
 int tree_clear_copied(struct meta *m)
@@ -255,6 +274,9 @@ int tree_clear_copied(struct meta *m)
 		return -ENOMEM;
 	atomic_store(&m->new_unsynced, true);
 	r = visit(m, l1, m->l1.n, clear_table, &done);
+	if (r == 0)
+		r = rolescan_check(m, m->l1.hoff, NUM_MAX(m->l1.n, 1U) * 8ULL,
+				   ROLE_L1);
 	return r < 0 ? r : l1table_clear_copied(&m->l1, m->file);
 }
 
@@ -264,6 +286,21 @@ static bool is_alone(struct meta *m, uint64_t hidx) LOCK_REQUIRES(&m->lock)
 	uint64_t v;
 
 	return refcount_get_locked(m, hidx, &v) == 0 && v == 1;
+}
+
+/* The cluster of a reference that gets COPIED: from ROLE to OWN. -EUCLEAN: it
+ * was somebody's already. */
+static int own_role(struct meta *m, uint64_t hoff, enum role role,
+		    enum role own) LOCK_REQUIRES(&m->lock)
+{
+	struct rolemap *map = &m->roles.map;
+	uint64_t hidx = hoff >> m->geom->cluster_bits;
+	enum role old = rolemap_get(map, hidx);
+
+	if (old != role && (old != ROLE_NONE ||
+			    atomic_load(&m->roles.complete)))
+		return meta_corrupt(m, "second reference to a cluster", hoff);
+	return rolemap_set(map, hidx, 1, own);
 }
 
 /* Entry K of a slice: set COPIED if its cluster is the image's alone. */
@@ -278,6 +315,8 @@ static int set_entry(struct meta *m, struct slice *s, uint64_t k)
 	    !is_alone(m, e.hoff >> g->cluster_bits))
 		return r;
 	r = tablecache_dirty(m->l2, s);
+	if (r == 0)
+		r = own_role(m, e.hoff, ROLE_DATA_SHARED, ROLE_DATA);
 	if (r < 0)
 		return r;
 	e.copied = true;
@@ -309,6 +348,8 @@ static int set_table(struct meta *m, uint32_t i) LOCK_REQUIRES(&m->lock)
 		return r;
 	if (!(raw & QCOW2_ENTRY_COPIED)) {
 		r = l1table_reserve(&m->l1, i);
+		if (r == 0)
+			r = own_role(m, hoff, ROLE_L2_SHARED, ROLE_L2);
 		if (r < 0)
 			return r;
 		l1table_set(&m->l1, i, raw | QCOW2_ENTRY_COPIED);

@@ -55,10 +55,10 @@ void writeback_fini(struct writeback *wb)
 }
 
 static int put(struct meta *m, struct commit *c, const void *buf, size_t len,
-	       uint64_t hoff)
+	       uint64_t hoff, enum role role)
 {
 	c->wrote = true;
-	return hostfile_pwrite_full(m->file, buf, len, hoff);
+	return meta_write(m, buf, len, hoff, role);
 }
 
 /* One F, if anything was written since the last one. */
@@ -94,7 +94,8 @@ static int put_slices(struct meta *m, struct commit *c,
 			       cut->slices[i]->hoff + n * size)
 			n++;
 		r = put(m, c, cut->copies + i * size, n * size,
-			cut->slices[i]->hoff);
+			cut->slices[i]->hoff,
+			cut == &c->l2 ? ROLE_L2 : ROLE_REFBLOCK);
 		if (r < 0)
 			return r;
 		i += n;
@@ -111,7 +112,7 @@ static int put_l1(struct meta *m, struct commit *c)
 
 		l1table_cut_place(&m->l1, &c->l1, i, &hoff, &len);
 		r = put(m, c, c->l1.copies + (size_t)i * QCOW2_SECTOR, len,
-			hoff);
+			hoff, ROLE_L1);
 		if (r < 0)
 			return r;
 	}
@@ -124,7 +125,8 @@ static int put_moved_table(struct meta *m, struct commit *c)
 	if (!c->rc.grown)
 		return 0;
 	return put(m, c, c->rc.copies,
-		   (size_t)c->rc.clusters << m->geom->cluster_bits, c->rc.hoff);
+		   (size_t)c->rc.clusters << m->geom->cluster_bits, c->rc.hoff,
+		   ROLE_REFTABLE);
 }
 
 /* The pointers to new refcount blocks: entries of the table in place, or the
@@ -132,11 +134,11 @@ static int put_moved_table(struct meta *m, struct commit *c)
 static int put_hooks(struct meta *m, struct commit *c)
 {
 	if (c->rc.grown)
-		return put(m, c, c->header, QCOW2_SECTOR, 0);
+		return put(m, c, c->header, QCOW2_SECTOR, 0, ROLE_HEADER);
 	for (size_t i = 0; i < c->rc.n; i++) {
 		uint64_t sec = num_round_down(c->rc.areas[i], 64);
 		int r = put(m, c, c->rc.copies + i * QCOW2_SECTOR,
-			    QCOW2_SECTOR, c->rc.hoff + sec * 8);
+			    QCOW2_SECTOR, c->rc.hoff + sec * 8, ROLE_REFTABLE);
 
 		if (r < 0)
 			return r;
@@ -336,6 +338,19 @@ static bool anything_locked(struct meta *m, bool all) LOCK_REQUIRES(&m->lock)
 		       m->refcount.hoff != m->refcount.committed_hoff);
 }
 
+/* The map of roles refused a write: say so in the file, unless sector 0 is about
+ * to name another refcount table. */
+static void mark_corrupt(struct meta *m, const struct commit *c)
+{
+	if (c->rc.grown || m->header.version < 3)
+		return;
+	lock_take(&m->lock);
+	m->header.incompatible |= QCOW2_INCOMPAT_CORRUPT;
+	be64_store(m->header_sector + 72, m->header.incompatible);
+	lock_drop(&m->lock);
+	(void)!meta_write(m, m->header_sector, QCOW2_SECTOR, 0, ROLE_HEADER);
+}
+
 static int commit(struct meta *m, bool all)
 {
 	struct commit c = { 0 };
@@ -352,6 +367,8 @@ static int commit(struct meta *m, bool all)
 	cut_locked(m, &c);
 	lock_drop(&m->lock);
 	r = write_out(m, &c);
+	if (r == -EUCLEAN)
+		mark_corrupt(m, &c);
 	if (r < 0)
 		fail(m, r);
 	lock_take(&m->lock);
@@ -399,9 +416,9 @@ static int run(struct meta *m, bool all)
 
 /* Write and sync, or fail for good [R8]. */
 static int put_now(struct meta *m, const void *buf, size_t len, uint64_t hoff,
-		   bool sync)
+		   enum role role, bool sync)
 {
-	int r = hostfile_pwrite_full(m->file, buf, len, hoff);
+	int r = meta_write(m, buf, len, hoff, role);
 
 	if (r == 0 && sync) {
 		atomic_fetch_add(&m->wb.syncs, 1);
@@ -415,7 +432,8 @@ static int put_now(struct meta *m, const void *buf, size_t len, uint64_t hoff,
 /* [R7] */
 static int put_sector0(struct meta *m, bool sync)
 {
-	return put_now(m, m->header_sector, QCOW2_SECTOR, 0, sync);
+	return put_now(m, m->header_sector, QCOW2_SECTOR, 0, ROLE_HEADER,
+		       sync);
 }
 
 /* Sector 0 as it is on disk, with other feature bits [R7]: roots that the next
@@ -486,7 +504,7 @@ int writeback_put_head(struct meta *m, const uint8_t *sector, uint64_t hoff,
 
 	begin_alone(&m->wb);
 	if (!atomic_load(&m->failed) && hoff) {
-		r = put_now(m, sector, QCOW2_SECTOR, hoff, sync);
+		r = put_now(m, sector, QCOW2_SECTOR, hoff, ROLE_HEADER, sync);
 	} else if (!atomic_load(&m->failed)) {
 		lock_take(&m->lock);
 		memcpy(m->header_sector, sector, QCOW2_SECTOR);
@@ -499,13 +517,13 @@ int writeback_put_head(struct meta *m, const uint8_t *sector, uint64_t hoff,
 }
 
 int writeback_put_synced(struct meta *m, const void *buf, size_t len,
-			 uint64_t hoff)
+			 uint64_t hoff, enum role role)
 {
 	int r = -EIO;
 
 	begin_alone(&m->wb);
 	if (!atomic_load(&m->failed))
-		r = put_now(m, buf, len, hoff, true);
+		r = put_now(m, buf, len, hoff, role, true);
 	end_alone(&m->wb);
 	return r;
 }

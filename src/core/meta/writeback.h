@@ -12,6 +12,7 @@
 
 #include "base/lock.h"
 #include "core/meta/metalock.h"
+#include "core/meta/rolemap.h"
 
 struct writeback {
 	struct lock lock;	/* level 2; never taken under meta.lock */
@@ -73,7 +74,9 @@ int writeback_put_header(struct meta *m) LOCK_EXCLUDES(metalock(m));
 int writeback_put_head(struct meta *m, const uint8_t *sector, uint64_t hoff,
 		       bool sync) LOCK_EXCLUDES(metalock(m));
 
-/* Change LEN bytes of metadata that no commit writes in place, and sync them.
+/* Change LEN bytes of metadata of ROLE that no commit writes in place, and sync
+ * them.
  * Any thread; every sector must be right on its own, old or new. */
 int writeback_put_synced(struct meta *m, const void *buf, size_t len,
-			 uint64_t hoff) LOCK_EXCLUDES(metalock(m));
+			 uint64_t hoff, enum role role)
+	LOCK_EXCLUDES(metalock(m));

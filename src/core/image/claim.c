@@ -1,0 +1,86 @@
+#include "core/image/claim.h"
+
+#include <errno.h>
+
+#include "base/be.h"
+#include "base/mem.h"
+#include "core/image/open.h"
+#include "core/image/snaplist.h"
+
+static int claim_snapshots(struct image *img, uint64_t file_size,
+			   struct err *err)
+{
+	struct meta *m = &img->meta;
+	struct snaplist list;
+	int r = snaplist_read(&list, img->file, &img->header, &img->geom,
+			      file_size, err);
+
+	if (r < 0)
+		err_wrap(err, "only -o ro is possible: the snapshot table is broken");
+	else
+		r = rolescan_claim(m, img->header.snapshots_offset, list.bytes,
+				   ROLE_SNAPTABLE, err);
+	for (size_t i = 0; r == 0 && i < list.n; i++)
+		r = rolescan_claim_snapshot(m, list.snap[i].l1_offset,
+					    list.snap[i].l1_entries, err);
+	snaplist_fini(&list);
+	return r;
+}
+
+/* The clusters of bits that the table of E names. Invalid entries are met when
+ * the bits are read. */
+static int claim_bits(struct image *img, const struct bitmapdir_entry *e,
+		      uint64_t file_size, struct err *err)
+{
+	autofree uint64_t *table = mem_array(e->table_entries, 8);
+	int r = table ? hostfile_pread(img->file, table,
+				       (size_t)e->table_entries * 8,
+				       e->table_off, NULL)
+		      : -ENOMEM;
+
+	if (r < 0)
+		return err_set_sys(err, r, "cannot read a bitmap table");
+	for (uint32_t i = 0; r == 0 && i < e->table_entries; i++) {
+		enum bitmapdir_kind kind;
+		uint64_t hoff;
+
+		if (bitmapdir_table_decode(be64_load(&table[i]), &img->geom,
+					   file_size, &kind, &hoff) == 0 &&
+		    kind == BITMAPDIR_DATA)
+			r = rolescan_claim(&img->meta, hoff, 1, ROLE_BITMAP,
+					   err);
+	}
+	return r;
+}
+
+static int claim_bitmaps(struct image *img, uint64_t file_size,
+			 struct err *err)
+{
+	const struct bitmaplist *list = &img->bitmaps.list;
+	struct meta *m = &img->meta;
+	int r = 0;
+
+	if (list->dir.n)
+		r = rolescan_claim(m, list->dir.off, list->dir.len,
+				   ROLE_BITMAP, err);
+	for (size_t i = 0; r == 0 && i < list->n; i++) {
+		const struct bitmapdir_entry *e = &list->b[i].e;
+
+		r = rolescan_claim(m, e->table_off, e->table_entries * 8ULL,
+				   ROLE_BITMAP, err);
+		if (r == 0)
+			r = claim_bits(img, e, file_size, err);
+	}
+	return r;
+}
+
+int claim_all(struct image *img, uint64_t file_size, struct err *err)
+{
+	int r = 0;
+
+	if (img->header.nb_snapshots)
+		r = claim_snapshots(img, file_size, err);
+	if (r == 0)
+		r = claim_bitmaps(img, file_size, err);
+	return r < 0 ? r : rolescan_start(&img->meta, err);
+}

@@ -1,0 +1,15 @@
+/*
+ * claim: tells the role map of an image that is opened to write (rolescan.h) of
+ * what lies beyond the tables of core/meta: snapshots, bitmaps.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct image;
+
+/* The header, its extensions and img->bitmaps are read, meta is open. -EUCLEAN
+ * with text: a cluster has two uses, a table is broken; -EIO, -ENOMEM. */
+int claim_all(struct image *img, uint64_t file_size, struct err *err);
