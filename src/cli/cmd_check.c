@@ -13,15 +13,21 @@
 #include "cli/json.h"
 #include "cli/progress.h"
 #include "core/admin/check.h"
+#include "core/admin/repair.h"
 
 #define PROBLEMS_MAX 1000 /* listed; the counts count all */
 
 enum { STATUS_OK, STATUS_FAILED, STATUS_CORRUPT, STATUS_LEAKS,
        STATUS_UNSUPPORTED = 63 };
 
+struct repair_choice {
+	bool on;
+	enum repair_mode mode;
+};
+
 struct check_args {
 	const char *image;
-	enum check_repair repair;
+	struct repair_choice repair;
 	bool json, shared, progress, quiet;
 };
 
@@ -138,8 +144,10 @@ static int take_repair(void *field, const char *name, const char *value,
 
 	if (i < 0)
 		return i;
-	*(enum check_repair *)field = i ? CHECK_REPAIR_ALL :
-					  CHECK_REPAIR_LEAKS;
+	*(struct repair_choice *)field = (struct repair_choice){
+		.on = true,
+		.mode = i ? REPAIR_ALL : REPAIR_LEAKS,
+	};
 	return 0;
 }
 
@@ -147,7 +155,7 @@ static int check_args(void *into, struct err *err)
 {
 	const struct check_args *a = into;
 
-	if (a->repair && a->shared)
+	if (a->repair.on && a->shared)
 		return err_set(err, -EINVAL, "-U and -r exclude each other: "
 			       "two writers would destroy the image");
 	return 0;
@@ -158,8 +166,8 @@ static int check_args(void *into, struct err *err)
 static const struct args_opt options[] = {
 	{ 'r', "repair", "leaks|all", take_repair, AT(repair),
 	  "leaks: free leaked clusters\n"
-	  "all: and put refcounts and COPIED flags right, and\n"
-	  "clear the marks dirty and corrupt" },
+	  "all: repair all that can be, and clear the marks\n"
+	  "dirty and corrupt" },
 	ARGS_OUTPUT(AT(json)),
 	{ 'U', "force-share", NULL, args_flag, AT(shared),
 	  "read IMAGE although another program writes it: it\n"
@@ -227,32 +235,6 @@ static uint64_t fewer(uint64_t before, uint64_t after)
 	return before > after ? before - after : 0;
 }
 
-/* Check and repair, then check again what has become of it. */
-static int repair_and_check(struct hostfile *file, struct listing *l,
-			    struct check_result *res, struct fixed *fixed,
-			    struct err *err)
-{
-	struct check_opts first = { .repair = l->args->repair,
-				    .report = on_problem, .report_arg = l,
-				    .progress = progress_update,
-				    .progress_arg = &l->progress };
-	struct check_opts second = { .progress = progress_update,
-				     .progress_arg = &l->progress };
-	struct check_result before;
-	int ret = check_image(file, &first, &before, err);
-
-	if (ret == 0)
-		ret = check_image(file, &second, res, err);
-	if (ret < 0)
-		return ret;
-	fixed->corruptions = fewer(before.corruptions, res->corruptions);
-	fixed->leaks = fewer(before.leaks, res->leaks);
-	if (l->args->repair == CHECK_REPAIR_ALL && !res->corruptions &&
-	    !res->check_errors)
-		ret = check_clear_marks(file, &fixed->marks, err);
-	return ret;
-}
-
 static void print_fixed(const struct fixed *f)
 {
 	if (f->corruptions || f->leaks)
@@ -267,28 +249,37 @@ static void print_fixed(const struct fixed *f)
 static int repair(struct hostfile *file, const struct check_args *a)
 {
 	struct listing l = { .args = a };
-	struct fixed fixed = { 0 };
-	struct check_result res;
+	struct check_opts opts = { .report = on_problem, .report_arg = &l,
+				   .progress = progress_update,
+				   .progress_arg = &l.progress };
+	struct repair_result res;
+	struct fixed fixed;
 	struct err err = { "" };
 	int ret;
 
 	if (a->json)
 		l.problems = json_object_new_array();
 	progress_begin(&l.progress, a->progress && !a->quiet);
-	ret = repair_and_check(file, &l, &res, &fixed, &err);
+	ret = repair_image(file, a->repair.mode, &opts, &res, &err);
 	progress_end(&l.progress);
 	if (ret) {
 		json_object_put(l.problems);
 		cmd_fail(a->image, &err);
 		return ret == -ENOTSUP ? STATUS_UNSUPPORTED : STATUS_FAILED;
 	}
-	if (a->json && print_json(&l, &res, &fixed) < 0)
+	fixed = (struct fixed){
+		.corruptions = fewer(res.before.corruptions,
+				     res.after.corruptions),
+		.leaks = fewer(res.before.leaks, res.after.leaks),
+		.marks = res.marks,
+	};
+	if (a->json && print_json(&l, &res.after, &fixed) < 0)
 		return STATUS_FAILED;
 	if (!a->json && !a->quiet) {
 		print_fixed(&fixed);
-		print_human(&l, &res);
+		print_human(&l, &res.after);
 	}
-	return fflush(stdout) ? STATUS_FAILED : status_of(&res);
+	return fflush(stdout) ? STATUS_FAILED : status_of(&res.after);
 }
 
 int cmd_check(int argc, char **argv)
@@ -300,7 +291,7 @@ int cmd_check(int argc, char **argv)
 
 	if (!cmd_parse(&spec, &a, argc, argv, &status))
 		return status;
-	if (a.repair) {
+	if (a.repair.on) {
 		if (cmd_open_rw(&file, a.image, &err) < 0)
 			return cmd_fail(NULL, &err);
 		status = repair(file, &a);

@@ -66,14 +66,13 @@ static void add_bitmap(struct imgbuild *b)
 	imgbuild_ext(b, QCOW2_EXT_BITMAPS, ext, sizeof(ext));
 	imgbuild_header_set(b, IMGBUILD_AUTOCLEAR, QCOW2_AUTOCLEAR_BITMAPS);
 	imgbuild_poke(b, p->dir, 8, p->table);
-	imgbuild_poke(b, p->dir + 8, 4, 2);
+	imgbuild_poke(b, p->dir + 8, 4, 1);
 	imgbuild_poke(b, p->dir + 12, 4, 2);
 	imgbuild_poke(b, p->dir + 16, 1, 1);
 	imgbuild_poke(b, p->dir + 17, 1, 16);
 	imgbuild_poke(b, p->dir + 18, 2, 3);
 	imgbuild_poke(b, p->dir + 24, 4, 0x61626300);
 	imgbuild_poke(b, p->table, 8, p->data);
-	imgbuild_poke(b, p->table + 8, 8, 1);
 }
 
 /* --- the valid image ------------------------------------------------------- */
@@ -225,6 +224,14 @@ static void snapshot_same_l1(struct imgbuild *b)
 {
 	imgbuild_poke(b, snap_off(b), 8, b->l1_off);
 }
+static void snapshot_extra(struct imgbuild *b)
+{
+	imgbuild_poke(b, snap_off(b) + 36, 4, 1200);
+}
+static void autoclear_raw(struct imgbuild *b)
+{
+	imgbuild_header_set(b, IMGBUILD_AUTOCLEAR, 3);
+}
 static void bitmap_granularity(struct imgbuild *b)
 {
 	imgbuild_poke(b, bitmap_place.dir + 17, 1, 40);
@@ -243,7 +250,7 @@ static void bitmap_range(struct imgbuild *b)
 }
 static void bitmap_data_twice(struct imgbuild *b)
 {
-	imgbuild_poke(b, bitmap_place.table + 8, 8, bitmap_place.data);
+	imgbuild_poke(b, bitmap_place.table, 8, bitmap_place.table);
 }
 static void bitmap_void(struct imgbuild *b)
 {
@@ -308,6 +315,8 @@ static const struct {
 	{ "snapshot with the active L1", PROBLEM_ROLE_CLASH, snapshot_same_l1 },
 	{ "bitmap data twice", PROBLEM_ROLE_CLASH, bitmap_data_twice },
 	{ "snapshot L1 unaligned", PROBLEM_SNAPSHOT, snapshot_l1 },
+	{ "snapshot extra data", PROBLEM_SNAPSHOT_EXTRA, snapshot_extra },
+	{ "raw data file without one", PROBLEM_AUTOCLEAR, autoclear_raw },
 	{ "bitmap granularity", PROBLEM_BITMAP, bitmap_granularity },
 	{ "bitmap name", PROBLEM_BITMAP, bitmap_name },
 	{ "bitmap table entry", PROBLEM_BITMAP, bitmap_table },

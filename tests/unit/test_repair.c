@@ -10,6 +10,7 @@
 #include "base/be.h"
 #include "core/admin/check.h"
 #include "core/admin/create.h"
+#include "core/admin/repair.h"
 #include "core/admin/snapshot.h"
 #include "core/format/qcow2.h"
 #include "lib/hostmem.h"
@@ -104,9 +105,8 @@ static void damage(struct hostmem *m)
 static void check_mem(struct hostmem *m, struct hostrecord *r,
 		      struct found *found)
 {
-	struct check_opts opts = { .repair = r ? CHECK_REPAIR_ALL :
-						 CHECK_REPAIR_NONE,
-				   .report = on_problem, .report_arg = found };
+	struct check_opts opts = { .report = on_problem, .report_arg = found };
+	struct repair_result rr;
 	struct check_result res;
 	struct hostfile *f, *g;
 	struct err err = { "" };
@@ -117,7 +117,9 @@ static void check_mem(struct hostmem *m, struct hostrecord *r,
 		ck_assert_int_eq(hostrecord_wrap(r, &g, f), 0);
 		f = g;
 	}
-	ck_assert_msg(check_image(f, &opts, &res, &err) == 0, "%s", err.text);
+	ck_assert_msg((r ? repair_image(f, REPAIR_ALL, &opts, &rr, &err)
+			 : check_image(f, &opts, &res, &err)) == 0,
+		      "%s", err.text);
 	hostfile_close(f);
 }
 

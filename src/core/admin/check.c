@@ -4,14 +4,16 @@
  *
  *	header, extensions	-> roles, references
  *	refcount table, blocks	-> roles, references, stored counts
+ *	encryption header	-> roles, references
  *	L1 tables		-> roles, references, list of L2 tables
- *	bitmaps, encryption	-> roles, references
  *	L2 tables		-> roles, references, COPIED, streams
+ *	bitmaps			-> roles, references
  *	comparison of references with stored counts
  *
- * Stored counts come early because COPIED is judged by them. Metadata comes
- * before data, so that of two roles in one cluster the metadata's is named
- * first.
+ * Stored counts come early because COPIED is judged by them. Who comes first to
+ * a cluster owns it: what a repair can least do without comes before what it
+ * can copy (data) or leave out (bitmaps, whose content is not to be trusted once
+ * something else stands in it).
  */
 #include "core/admin/check.h"
 
@@ -23,7 +25,6 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "core/admin/checkwalk.h"
-#include "core/admin/repair.h"
 #include "core/format/feature.h"
 #include "core/format/qcow2.h"
 
@@ -53,6 +54,28 @@ static int load_header(struct checkwalk *w)
 	return 0;
 }
 
+/* The list breaks off: end it where it does, unless what cannot be read there is
+ * something that the image cannot do without. */
+static int end_extensions(struct checkwalk *w, size_t len)
+{
+	const struct headerext *last = w->ext.n ? &w->ext.ext[w->ext.n - 1] :
+						  NULL;
+	size_t at = w->h.header_len;
+	uint32_t type;
+
+	if (last)
+		at = (size_t)num_round_up((uint64_t)(last->data - w->head) +
+						  last->len, 8);
+	if (at + 8 > len)
+		return 0;
+	type = be32_load(w->head + at);
+	if (type == QCOW2_EXT_CRYPTO || type == QCOW2_EXT_DATA_FILE ||
+	    type == QCOW2_EXT_BACKING_FORMAT || headerext_find(&w->ext, type) ||
+	    w->ext.n == QCOW2_MAX_EXTENSIONS)
+		return 0;
+	return checkwalk_patch(w, at, 0, CHECKROLE_HEADER);
+}
+
 /* Extensions of a broken list are a defect, not a reason to stop. */
 static int load_extensions(struct checkwalk *w)
 {
@@ -61,8 +84,12 @@ static int load_extensions(struct checkwalk *w)
 	struct err err = { "" };
 
 	if (headerext_decode(&w->ext, &w->h, w->head, len, &err) < 0) {
+		int ret = end_extensions(w, len);
+
 		checkwalk_report(w, PROBLEM_HEADER, 0, "%s", err.text);
 		w->ext.n = 0;
+		if (ret)
+			return ret;
 	}
 	/* Where encrypted clusters are can be checked without a key. */
 	plain = w->h;
@@ -77,23 +104,38 @@ static int walk(struct checkwalk *w)
 	if (!ret)
 		ret = checkref_load(w);
 	if (!ret)
-		ret = checktab_l1(w, w->h.l1_offset, w->h.l1_entries, true);
-	if (!ret)
-		ret = checkaux_snapshots(w);
-	if (!ret)
-		ret = checkaux_bitmaps(w);
-	if (!ret)
 		ret = checkaux_crypto(w);
+	if (!ret)
+		ret = checktab_l1(w, w->h.l1_offset, w->h.l1_entries, 0);
+	if (!ret)
+		ret = checksnap_walk(w);
 	if (!ret)
 		ret = checktab_walk_l2s(w);
 	if (!ret)
+		ret = checkbitmap_walk(w);
+	checkaux_autoclear(w);
+	if (!ret)
 		checkref_compare(w);
-	if (!ret && w->opts->repair)
-		ret = repair_apply(w);
 	if (ret == -ENOMEM && !w->err->text[0])
 		err_set(w->err, ret, "the check of this image needs more memory"
 			" than there is, or than %llu MiB", BUDGET >> 20);
 	return ret;
+}
+
+int checkwalk_run(struct checkwalk *w)
+{
+	int ret;
+
+	*w->res = (struct check_result){ 0 };
+	checkmap_init(&w->map, BUDGET);
+	ret = load_header(w);
+	if (!ret)
+		ret = load_extensions(w);
+	if (ret)
+		return ret;
+	w->res->total_clusters = geom_clusters(&w->g, w->g.size);
+	w->autoclear = w->h.autoclear;
+	return walk(w);
 }
 
 int check_image(struct hostfile *file, const struct check_opts *opts,
@@ -102,39 +144,8 @@ int check_image(struct hostfile *file, const struct check_opts *opts,
 	static const struct check_opts none;
 	struct checkwalk w = { .file = file, .opts = opts ? opts : &none,
 			       .res = res, .err = err };
-	int ret;
+	int ret = checkwalk_run(&w);
 
-	*res = (struct check_result){ 0 };
-	checkmap_init(&w.map, BUDGET);
-	ret = load_header(&w);
-	if (!ret)
-		ret = load_extensions(&w);
-	if (!ret) {
-		res->total_clusters = geom_clusters(&w.g, w.g.size);
-		ret = walk(&w);
-	}
-	checktab_fini(&w);
-	checkmap_fini(&w.map);
-	free(w.head);
+	checkwalk_fini(&w);
 	return ret;
-}
-
-int check_clear_marks(struct hostfile *file, bool *had, struct err *err)
-{
-	uint64_t marks = QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT;
-	uint8_t sector[QCOW2_SECTOR];
-	int ret = hostfile_pread_full(file, sector, sizeof(sector), 0);
-
-	*had = ret == 0 && be32_load(sector + 4) >= 3 &&
-	       (be64_load(sector + 72) & marks);
-	if (ret == 0 && !*had)
-		return 0;
-	be64_store(sector + 72, be64_load(sector + 72) & ~marks);
-	if (ret == 0)
-		ret = hostfile_sync(file);
-	if (ret == 0)
-		ret = hostfile_pwrite_full(file, sector, sizeof(sector), 0);
-	if (ret == 0)
-		ret = hostfile_sync(file);
-	return ret < 0 ? err_set_sys(err, ret, "cannot clear its marks") : 0;
 }

@@ -131,6 +131,14 @@ static struct checkmap_big *big_get(struct checkmap *m, uint64_t hidx)
 	return b;
 }
 
+enum checkrole checkmap_role(const struct checkmap *m, uint64_t hidx)
+{
+	const struct checkmap_page *p = page_find(m, hidx >> PAGE_BITS);
+
+	return p ? (enum checkrole)p->cell[hidx & (PAGE_CELLS - 1)].role
+		 : CHECKROLE_NONE;
+}
+
 uint64_t checkmap_refs(const struct checkmap *m, uint64_t hidx)
 {
 	const struct checkmap_page *p = page_find(m, hidx >> PAGE_BITS);
@@ -230,6 +238,7 @@ const char *checkmap_role_text(enum checkrole role)
 		[CHECKROLE_BITMAP_TABLE] = "a bitmap table",
 		[CHECKROLE_BITMAP_DATA] = "bitmap data",
 		[CHECKROLE_CRYPTO] = "the encryption header",
+		[CHECKROLE_OUTSIDE] = "outside the file",
 	};
 
 	return role < CHECKROLE_N ? text[role] : "unknown";

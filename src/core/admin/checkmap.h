@@ -28,6 +28,7 @@ enum checkrole {
 	CHECKROLE_BITMAP_TABLE,
 	CHECKROLE_BITMAP_DATA,
 	CHECKROLE_CRYPTO,
+	CHECKROLE_OUTSIDE, /* behind the end of the file, and yet named */
 	CHECKROLE_N
 };
 
@@ -61,6 +62,7 @@ struct checkcell *checkmap_cell(struct checkmap *m, uint64_t hidx);
 int checkmap_add_refs(struct checkmap *m, uint64_t hidx, uint64_t n);
 int checkmap_set_stored(struct checkmap *m, uint64_t hidx, uint64_t count);
 
+enum checkrole checkmap_role(const struct checkmap *m, uint64_t hidx);
 uint64_t checkmap_refs(const struct checkmap *m, uint64_t hidx);
 uint64_t checkmap_stored(const struct checkmap *m, uint64_t hidx);
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/be.h"
 #include "base/mem.h"
@@ -32,16 +33,19 @@ static int load_counts(struct checkwalk *w, const void *block, uint64_t index)
 	return 0;
 }
 
+/* Report what is wrong with entry INDEX. False: it names no block. */
 static bool entry_valid(struct checkwalk *w, uint64_t raw, uint64_t index)
 {
 	uint64_t hoff = raw & QCOW2_REFTABLE_MASK;
 	/* the last cluster that any offset can reach */
 	uint64_t reach = QCOW2_HOST_OFFSET_MAX >> w->g.cluster_bits;
 
-	if (raw != hoff)
+	if (raw != hoff) {
 		checkwalk_report(w, PROBLEM_REFTABLE_ENTRY, hoff,
 				 "refcount table entry %" PRIu64
 				 " has reserved bits: %#" PRIx64, index, raw);
+		w->rebuild = true;
+	}
 	if (!hoff)
 		return false;
 	if (!num_is_aligned(hoff, w->g.cluster_size)) {
@@ -71,13 +75,21 @@ static int load_block(struct checkwalk *w, uint64_t raw, uint64_t index,
 	uint64_t hoff = raw & QCOW2_REFTABLE_MASK;
 	int ret;
 
-	if (!raw || !entry_valid(w, raw, index))
+	if (!raw)
 		return 0;
+	w->blocks[index] = CHECKWALK_BLOCK_LOST;
+	if (!entry_valid(w, raw, index)) {
+		w->rebuild = true;
+		return checkwalk_outside(w, hoff, w->g.cluster_size);
+	}
 	ret = checkwalk_mark(w, hoff, w->g.cluster_size, CHECKROLE_REFBLOCK, 1);
-	if (ret || checkwalk_hole(w, hoff, w->g.cluster_size))
+	if (ret)
 		return ret;
-	if (!checkwalk_read(w, buf, w->g.cluster_size, hoff))
+	if (checkwalk_hole(w, hoff, w->g.cluster_size))
+		memset(buf, 0, (size_t)w->g.cluster_size);
+	else if (!checkwalk_read(w, buf, w->g.cluster_size, hoff))
 		return 0;
+	w->blocks[index] = CHECKWALK_BLOCK_READ;
 	return load_counts(w, buf, index);
 }
 
@@ -88,7 +100,9 @@ int checkref_load(struct checkwalk *w)
 	autofree void *block = mem_aligned((size_t)w->g.cluster_size);
 	int ret;
 
-	if (!table || !block)
+	w->blocks_n = len / 8;
+	w->blocks = mem_array((size_t)w->blocks_n, 1);
+	if (!table || !block || !w->blocks)
 		return -ENOMEM;
 	ret = checkwalk_mark(w, w->h.reftable_offset, len, CHECKROLE_REFTABLE,
 			     1);
@@ -108,12 +122,14 @@ static void compare_one(void *arg, uint64_t hidx, uint64_t refs,
 	/* counts of clusters that the file lacks do not move its end */
 	if (refs || hoff < w->file_size)
 		w->res->image_end_offset = hoff + w->g.cluster_size;
-	if (refs > stored)
+	if (refs > stored) {
 		checkwalk_report(w, PROBLEM_REFCOUNT_LOW, hoff,
 				 "cluster at %#" PRIx64 " has refcount %" PRIu64
 				 " and %" PRIu64 " references", hoff, stored,
 				 refs);
-	else if (refs < stored)
+		if (!checkwalk_counted(w, hidx))
+			w->rebuild = true;
+	} else if (refs < stored)
 		checkwalk_report(w, PROBLEM_REFCOUNT_HIGH, hoff,
 				 "leaked cluster at %#" PRIx64 ": refcount %"
 				 PRIu64 ", %" PRIu64 " references", hoff,

@@ -31,6 +31,13 @@ struct checktab_l2 {
 	UT_hash_handle hh;
 };
 
+/* An entry, and where it stands. */
+struct entry {
+	uint64_t raw, index;
+	uint64_t at;	     /* host offset */
+	enum checkrole role; /* of the table */
+};
+
 /* The reading of L2 tables. */
 struct l2walk {
 	struct checkwalk *w;
@@ -86,60 +93,113 @@ static void check_copied(struct checkwalk *w, enum problem_code code,
 			 hoff, stored);
 }
 
-static int l1_entry(struct checkwalk *w, uint64_t raw, uint64_t index,
-		    bool active)
+static int patch(struct checkwalk *w, const struct entry *e, uint64_t raw)
 {
-	uint64_t hoff = raw & QCOW2_OFFSET_MASK;
-	int ret;
+	return checkwalk_patch(w, e->at, raw, e->role);
+}
 
-	if (raw & L1_RESERVED)
+/* What E names, [OFF, OFF + LEN), belongs to somebody else as well, who stays
+ * there; or it cannot be counted again. */
+static int move(struct checkwalk *w, const struct entry *e, uint64_t raw,
+		uint64_t off, uint64_t len, uint64_t refs)
+{
+	uint64_t src = num_round_down(off, w->g.cluster_size);
+	const struct checkfix fix = {
+		.at = e->at,
+		.raw = raw & ~QCOW2_ENTRY_COPIED,
+		.src = src,
+		.n = geom_clusters(&w->g, off + len - src),
+		.refs = refs,
+		.role = e->role,
+	};
+
+	return w->proposing ? checkfix_add(&w->fixes, &w->map, &fix) : 0;
+}
+
+/* Is there something wrong with E as such? Then *FIXED is what it should be. */
+static bool l1_sound(struct checkwalk *w, const struct entry *e,
+		     uint64_t *fixed)
+{
+	uint64_t hoff = e->raw & QCOW2_OFFSET_MASK;
+
+	*fixed = e->raw & ~L1_RESERVED;
+	if (*fixed != e->raw)
 		checkwalk_report(w, PROBLEM_L1_ENTRY, hoff,
 				 "L1 entry %" PRIu64 " has reserved bits: %#"
-				 PRIx64, index, raw);
-	if (!hoff) {
-		if (raw & QCOW2_ENTRY_COPIED)
-			checkwalk_report(w, PROBLEM_L1_ENTRY, 0, "L1 entry %"
-					 PRIu64 " has COPIED and no table",
-					 index);
-		return 0;
-	}
-	if (!num_is_aligned(hoff, w->g.cluster_size)) {
+				 PRIx64, e->index, e->raw);
+	if (!hoff && *fixed) {
+		*fixed = 0;
+		checkwalk_report(w, PROBLEM_L1_ENTRY, 0, "L1 entry %" PRIu64
+				 " has COPIED and no table", e->index);
+	} else if (!num_is_aligned(hoff, w->g.cluster_size)) {
+		*fixed = 0;
 		checkwalk_report(w, PROBLEM_L1_ENTRY, hoff,
 				 "L1 entry %" PRIu64 ": the L2 table at %#"
-				 PRIx64 " is not cluster aligned", index, hoff);
-		return 0;
-	}
-	if (!checkwalk_inside(w, hoff, w->g.cluster_size)) {
+				 PRIx64 " is not cluster aligned", e->index,
+				 hoff);
+	} else if (hoff && !checkwalk_inside(w, hoff, w->g.cluster_size)) {
+		*fixed = 0;
 		checkwalk_report(w, PROBLEM_L1_RANGE, hoff,
 				 "L1 entry %" PRIu64 ": the L2 table at %#"
-				 PRIx64 " is outside the file", index, hoff);
-		return 0;
+				 PRIx64 " is outside the file", e->index, hoff);
+	}
+	return *fixed == e->raw;
+}
+
+static int l1_entry(struct checkwalk *w, const struct entry *e, bool active)
+{
+	uint64_t hoff = e->raw & QCOW2_OFFSET_MASK;
+	enum checkwalk_place place;
+	uint64_t fixed;
+	bool sound = l1_sound(w, e, &fixed);
+	int ret;
+
+	if (!fixed) {
+		ret = checkwalk_outside(w, hoff, w->g.cluster_size);
+		return ret || sound ? ret : patch(w, e, 0);
 	}
 	if (active)
-		check_copied(w, PROBLEM_COPIED_L1, raw, hoff);
-	ret = checkwalk_mark(w, hoff, w->g.cluster_size,
-			     active ? CHECKROLE_L2 : CHECKROLE_SNAP_L2, 1);
+		check_copied(w, PROBLEM_COPIED_L1, e->raw, hoff);
+	ret = checkwalk_name(w, hoff, w->g.cluster_size,
+			     active ? CHECKROLE_L2 : CHECKROLE_SNAP_L2, 1,
+			     &place);
+	if (!ret && place == CHECKWALK_CONTESTED)
+		ret = move(w, e, fixed, hoff, w->g.cluster_size, 1);
+	else if (!ret && !sound)
+		ret = patch(w, e, fixed);
 	return ret ? ret : l2_note(w, hoff, active);
 }
 
 int checktab_l1(struct checkwalk *w, uint64_t l1_offset, uint64_t entries,
-		bool active)
+		uint64_t record)
 {
 	uint64_t len = entries * 8;
 	autofree uint8_t *table = mem_array((size_t)entries, 8);
+	const struct entry root = { .at = record, .role = CHECKROLE_SNAPTABLE };
+	enum checkwalk_place place;
+	bool active = !record;
 	int ret;
 
 	if (!table)
 		return -ENOMEM;
-	ret = checkwalk_mark(w, l1_offset, len,
-			     active ? CHECKROLE_L1 : CHECKROLE_SNAP_L1, 1);
+	ret = checkwalk_name(w, l1_offset, len,
+			     active ? CHECKROLE_L1 : CHECKROLE_SNAP_L1, 1,
+			     &place);
+	/* a record begins with its table's offset */
+	if (!ret && record && place == CHECKWALK_CONTESTED)
+		ret = move(w, &root, l1_offset, l1_offset, len, 1);
 	if (ret || !len || !checkwalk_read(w, table, len, l1_offset))
 		return ret;
 	for (uint64_t i = 0; i < entries && !ret; i++) {
-		uint64_t raw = be64_load(table + i * 8);
+		const struct entry e = {
+			.raw = be64_load(table + i * 8),
+			.index = i,
+			.at = l1_offset + i * 8,
+			.role = active ? CHECKROLE_L1 : CHECKROLE_SNAP_L1,
+		};
 
-		if (raw)
-			ret = l1_entry(w, raw, i, active);
+		if (e.raw)
+			ret = l1_entry(w, &e, active);
 	}
 	return ret;
 }
@@ -156,48 +216,93 @@ static void count_fragments(struct l2walk *lw, uint64_t hoff)
 	lw->contiguous = hoff + lw->w->g.cluster_size;
 }
 
-static int standard_entry(struct l2walk *lw, const struct checktab_l2 *t,
-			  uint64_t raw, uint64_t index)
+/* What an entry becomes that leads nowhere: zeroes, rather than what the
+ * backing file had there at some time. */
+static uint64_t nothing(const struct checkwalk *w, uint64_t raw)
 {
-	struct checkwalk *w = lw->w;
-	uint64_t hoff = raw & QCOW2_OFFSET_MASK;
+	bool zero = !(raw & QCOW2_ENTRY_COMPRESSED) && (raw & QCOW2_ENTRY_ZERO);
+
+	return w->g.version >= 3 && (zero || w->h.backing_offset) ?
+		       QCOW2_ENTRY_ZERO : 0;
+}
+
+/* As l1_sound(). */
+static bool standard_sound(struct checkwalk *w, const struct checktab_l2 *t,
+			   const struct entry *e, uint64_t *fixed)
+{
+	uint64_t hoff = e->raw & QCOW2_OFFSET_MASK;
 	uint64_t reserved = L2_RESERVED;
 
 	if (w->g.version < 3)
 		reserved |= QCOW2_ENTRY_ZERO;
-	if (raw & reserved)
+	*fixed = e->raw & ~reserved;
+	if (*fixed != e->raw)
 		checkwalk_report(w, PROBLEM_L2_ENTRY, t->hoff,
 				 "entry %" PRIu64 " of the L2 table at %#"
-				 PRIx64 " has reserved bits: %#" PRIx64, index,
-				 t->hoff, raw);
-	if (!hoff) {
-		if (raw == QCOW2_ENTRY_COPIED)
-			checkwalk_report(w, PROBLEM_L2_ENTRY, t->hoff,
-					 "entry %" PRIu64 " of the L2 table at "
-					 "%#" PRIx64 " has COPIED and no "
-					 "cluster", index, t->hoff);
-		return 0;
-	}
-	if (!num_is_aligned(hoff, w->g.cluster_size)) {
+				 PRIx64 " has reserved bits: %#" PRIx64,
+				 e->index, t->hoff, e->raw);
+	if (!hoff && *fixed & QCOW2_ENTRY_COPIED) {
+		*fixed &= ~QCOW2_ENTRY_COPIED;
+		checkwalk_report(w, PROBLEM_L2_ENTRY, t->hoff,
+				 "entry %" PRIu64 " of the L2 table at %#"
+				 PRIx64 " has COPIED and no cluster", e->index,
+				 t->hoff);
+	} else if (!num_is_aligned(hoff, w->g.cluster_size)) {
+		*fixed = nothing(w, e->raw);
 		checkwalk_report(w, PROBLEM_L2_ENTRY, hoff,
 				 "entry %" PRIu64 " of the L2 table at %#"
 				 PRIx64 ": the cluster at %#" PRIx64
-				 " is not aligned", index, t->hoff, hoff);
-		return 0;
-	}
-	if (t->active)
-		count_fragments(lw, hoff);
-	if (!checkwalk_inside(w, hoff, w->g.cluster_size)) {
+				 " is not aligned", e->index, t->hoff, hoff);
+	} else if (hoff && !checkwalk_inside(w, hoff, w->g.cluster_size)) {
+		*fixed = nothing(w, e->raw);
 		checkwalk_report(w, PROBLEM_L2_RANGE, hoff,
 				 "entry %" PRIu64 " of the L2 table at %#"
 				 PRIx64 ": the cluster at %#" PRIx64
-				 " is outside the file", index, t->hoff, hoff);
+				 " is outside the file", e->index, t->hoff,
+				 hoff);
+	}
+	return *fixed == e->raw;
+}
+
+/* Data in a place that is somebody else's. What LUKS encrypts depends on the
+ * place, so such data cannot be copied as it is. */
+static int move_data(struct checkwalk *w, const struct checktab_l2 *t,
+		     const struct entry *e, uint64_t raw)
+{
+	uint64_t hoff = raw & QCOW2_OFFSET_MASK;
+
+	if (raw & QCOW2_ENTRY_ZERO)
+		return patch(w, e, QCOW2_ENTRY_ZERO);
+	if (w->h.crypt_method == QCOW2_CRYPT_LUKS)
 		return 0;
+	return move(w, e, raw, hoff, w->g.cluster_size, t->refs);
+}
+
+static int standard_entry(struct l2walk *lw, const struct checktab_l2 *t,
+			  const struct entry *e)
+{
+	struct checkwalk *w = lw->w;
+	uint64_t hoff = e->raw & QCOW2_OFFSET_MASK;
+	enum checkwalk_place place;
+	uint64_t fixed;
+	bool sound = standard_sound(w, t, e, &fixed);
+	int ret;
+
+	if (t->active && hoff && num_is_aligned(hoff, w->g.cluster_size))
+		count_fragments(lw, hoff);
+	if (!(fixed & QCOW2_OFFSET_MASK)) {
+		ret = hoff ? checkwalk_outside(w, hoff, w->g.cluster_size) : 0;
+		return ret || sound ? ret : patch(w, e, fixed);
 	}
 	if (t->active)
-		check_copied(w, PROBLEM_COPIED_L2, raw, hoff);
-	return checkwalk_mark(w, hoff, w->g.cluster_size, CHECKROLE_DATA,
-			      t->refs);
+		check_copied(w, PROBLEM_COPIED_L2, e->raw, hoff);
+	ret = checkwalk_name(w, hoff, w->g.cluster_size, CHECKROLE_DATA,
+			     t->refs, &place);
+	if (!ret && place == CHECKWALK_CONTESTED)
+		ret = move_data(w, t, e, fixed);
+	else if (!ret && !sound)
+		ret = patch(w, e, fixed);
+	return ret;
 }
 
 /* Decompress it, unless that very stream was found good a moment ago. */
@@ -223,20 +328,23 @@ static void check_stream(struct l2walk *lw, uint64_t raw, uint64_t hoff,
 }
 
 static int compressed_entry(struct l2walk *lw, const struct checktab_l2 *t,
-			    uint64_t raw, uint64_t index)
+			    const struct entry *e)
 {
 	struct checkwalk *w = lw->w;
 	unsigned shift = 62 - (w->g.cluster_bits - 8);
-	uint64_t hoff = raw & ((1ULL << shift) - 1);
-	uint64_t sectors = ((raw & ~(3ULL << 62)) >> shift) + 1;
+	uint64_t hoff = e->raw & ((1ULL << shift) - 1);
+	uint64_t sectors = ((e->raw & ~(3ULL << 62)) >> shift) + 1;
 	uint64_t start = num_round_down(hoff, QCOW2_SECTOR);
 	uint64_t len = sectors * QCOW2_SECTOR;
+	uint64_t fixed = e->raw & ~QCOW2_ENTRY_COPIED;
+	enum checkwalk_place place;
+	int ret;
 
-	if (raw & QCOW2_ENTRY_COPIED)
+	if (fixed != e->raw)
 		checkwalk_report(w, PROBLEM_L2_ENTRY, hoff,
 				 "entry %" PRIu64 " of the L2 table at %#"
 				 PRIx64 " has COPIED on compressed data",
-				 index, t->hoff);
+				 e->index, t->hoff);
 	if (t->active) {
 		/* compressed data counts as fragmented, as in qemu-img */
 		w->res->allocated_clusters++;
@@ -247,11 +355,19 @@ static int compressed_entry(struct l2walk *lw, const struct checktab_l2 *t,
 		checkwalk_report(w, PROBLEM_COMPRESSED_RANGE, hoff,
 				 "entry %" PRIu64 " of the L2 table at %#"
 				 PRIx64 ": compressed data at %#" PRIx64
-				 " is outside the file", index, t->hoff, hoff);
-		return 0;
+				 " is outside the file", e->index, t->hoff,
+				 hoff);
+		ret = checkwalk_outside(w, start, len);
+		return ret ? ret : patch(w, e, nothing(w, e->raw));
 	}
-	check_stream(lw, raw, hoff, start + len - hoff);
-	return checkwalk_mark(w, start, len, CHECKROLE_COMPRESSED, t->refs);
+	check_stream(lw, fixed, hoff, start + len - hoff);
+	ret = checkwalk_name(w, start, len, CHECKROLE_COMPRESSED, t->refs,
+			     &place);
+	if (!ret && place == CHECKWALK_CONTESTED)
+		ret = move(w, e, fixed, start, len, t->refs);
+	else if (!ret && fixed != e->raw)
+		ret = patch(w, e, fixed);
+	return ret;
 }
 
 static int l2_table(struct l2walk *lw, const struct checktab_l2 *t)
@@ -264,12 +380,17 @@ static int l2_table(struct l2walk *lw, const struct checktab_l2 *t)
 		return 0;
 	lw->contiguous = 0;
 	for (uint64_t i = 0; i < w->g.l2_entries && !ret; i++) {
-		uint64_t raw = be64_load(lw->table + i * 8);
+		const struct entry e = {
+			.raw = be64_load(lw->table + i * 8),
+			.index = i,
+			.at = t->hoff + i * 8,
+			.role = CHECKROLE_L2,
+		};
 
-		if (raw & QCOW2_ENTRY_COMPRESSED)
-			ret = compressed_entry(lw, t, raw, i);
-		else if (raw)
-			ret = standard_entry(lw, t, raw, i);
+		if (e.raw & QCOW2_ENTRY_COMPRESSED)
+			ret = compressed_entry(lw, t, &e);
+		else if (e.raw)
+			ret = standard_entry(lw, t, &e);
 	}
 	return ret;
 }

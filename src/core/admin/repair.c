@@ -1,196 +1,140 @@
 #include "core/admin/repair.h"
 
 #include <errno.h>
-#include <inttypes.h>
 
-#include "base/be.h"
-#include "base/mem.h"
-#include "base/num.h"
+#include "core/admin/rebuild.h"
+#include "core/admin/repairwork.h"
 #include "core/format/qcow2.h"
-#include "core/format/rcentry.h"
 
-/* Counts to write: those that are too low, or those that are too high. */
-enum direction { RAISE, LOWER };
+/* Each round brings at least what hangs on one more level of tables to light;
+ * there are five levels. */
+#define ROUNDS_MAX 16
+#define MARKS (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT)
 
-struct pass {
-	struct checkwalk *w;
-	enum direction direction;
-	uint8_t *block; /* a cluster */
-	bool wrote;
-};
-
-static int sync_pass(struct pass *p)
+static bool may_rebuild(const struct checkwalk *w, enum repair_mode mode)
 {
-	int r;
-
-	if (!p->wrote)
-		return 0;
-	p->wrote = false;
-	r = hostfile_sync(p->w->file);
-	return r < 0 ? err_set_sys(p->w->err, r, "cannot make the repair durable")
-		     : 0;
+	return mode == REPAIR_ALL ||
+	       (mode == REPAIR_COUNTS && repairwork_known(w) &&
+		!w->fixes.n && !w->rewrite_snapshots && !w->rewrite_bitmaps);
 }
 
-/* Set the counts of one refcount block to the references that were found. */
-static bool fix_counts(struct pass *p, uint64_t index)
+static int put_autoclear(struct checkwalk *w)
 {
-	const struct geom *g = &p->w->g;
-	uint64_t first = index << g->refblock_bits;
-	bool changed = false;
+	const struct repairwork_roots roots = { .autoclear = w->autoclear };
 
-	for (uint64_t i = 0; i < g->refblock_entries; i++) {
-		uint64_t have = rcentry_get(p->block, g->refcount_order, i);
-		uint64_t refs = checkmap_refs(&p->w->map, first + i);
-
-		refs = NUM_MIN(refs, g->refcount_max);
-		if (p->direction == RAISE ? refs <= have : refs >= have)
-			continue;
-		rcentry_set(p->block, g->refcount_order, i, refs);
-		changed = true;
-	}
-	return changed;
+	return w->autoclear == w->h.autoclear ? 0 : repairwork_roots(w, &roots);
 }
 
-static int fix_block(struct pass *p, uint64_t raw, uint64_t index)
+/* All that is too low, then all that is broken. References that become valid
+ * by a patch have been counted [R2]; an extension that goes is not promised any
+ * more. */
+static int mend(struct checkwalk *w, enum repair_mode mode)
 {
-	struct checkwalk *w = p->w;
-	uint64_t hoff = raw & QCOW2_REFTABLE_MASK;
-	int r;
+	int r = repairwork_raise(w);
 
-	/* what is wrong with other entries was reported */
-	if (!hoff || !num_is_aligned(hoff, w->g.cluster_size) ||
-	    !num_range_inside(hoff, w->g.cluster_size, w->file_size))
-		return 0;
-	r = hostfile_pread_full(w->file, p->block, w->g.cluster_size, hoff);
-	if (r < 0)
-		return err_set_sys(w->err, r, "cannot read a refcount block");
-	if (!fix_counts(p, index))
-		return 0;
-	p->wrote = true;
-	r = hostfile_pwrite_full(w->file, p->block, w->g.cluster_size, hoff);
-	return r < 0 ? err_set_sys(w->err, r, "cannot write a refcount block")
-		     : 0;
+	if (r == 0 && mode == REPAIR_ALL)
+		r = put_autoclear(w);
+	if (r == 0 && mode == REPAIR_ALL)
+		r = repairwork_patches(w);
+	return r;
 }
 
-/* All refcount blocks in one direction, then F. */
-static int fix_all_counts(struct pass *p, enum direction direction)
+static int settle(struct checkwalk *w, enum repair_mode mode)
 {
-	struct checkwalk *w = p->w;
-	size_t len = (size_t)w->h.reftable_clusters << w->g.cluster_bits;
-	autofree uint8_t *table = mem_array(1, len);
-	int r;
-
-	p->direction = direction;
-	if (!table)
-		return err_set(w->err, -ENOMEM, "no memory for the repair");
-	r = hostfile_pread(w->file, table, len, w->h.reftable_offset, NULL);
-	if (r < 0)
-		return err_set_sys(w->err, r, "cannot read the refcount table");
-	for (uint64_t i = 0; i < len / 8 && r == 0; i++)
-		r = fix_block(p, be64_load(table + i * 8), i);
-	return r < 0 ? r : sync_pass(p);
-}
-
-/* The count of the cluster at HOFF when all passes are done. */
-static uint64_t final_count(struct checkwalk *w, uint64_t hoff, bool lower)
-{
-	uint64_t hidx = hoff >> w->g.cluster_bits;
-	uint64_t refs = checkmap_refs(&w->map, hidx);
-	uint64_t stored = checkmap_stored(&w->map, hidx);
-
-	return lower ? refs : NUM_MAX(refs, stored);
-}
-
-struct flags {
-	struct pass *p;
-	bool lower;
-};
-
-/* Make COPIED of N entries at T right; true if one changed. An entry that
- * check did not follow stays as it is. */
-static bool fix_flags(struct flags *f, uint8_t *t, uint64_t n, bool l2)
-{
-	struct checkwalk *w = f->p->w;
-	bool changed = false;
-
-	for (uint64_t i = 0; i < n; i++) {
-		uint64_t raw = be64_load(t + i * 8);
-		uint64_t hoff = raw & QCOW2_OFFSET_MASK;
-		uint64_t want = raw & ~QCOW2_ENTRY_COPIED;
-
-		if (l2 && (raw & QCOW2_ENTRY_COMPRESSED))
-			hoff = 0;
-		else if (!num_is_aligned(hoff, w->g.cluster_size) ||
-			 !checkwalk_inside(w, hoff, w->g.cluster_size))
-			continue;
-		if (hoff && final_count(w, hoff, f->lower) == 1)
-			want |= QCOW2_ENTRY_COPIED;
-		if (want == raw)
-			continue;
-		be64_store(t + i * 8, want);
-		changed = true;
-	}
-	return changed;
-}
-
-static int fix_flags_at(struct flags *f, uint64_t hoff, uint64_t n, bool l2)
-{
-	struct checkwalk *w = f->p->w;
-	size_t len = (size_t)n * 8;
-	autofree uint8_t *t = mem_array(len, 1);
-	int r;
-
-	if (!t)
-		return err_set(w->err, -ENOMEM, "no memory for the repair");
-	r = hostfile_pread(w->file, t, len, hoff, NULL);
-	if (r < 0)
-		return err_set_sys(w->err, r, "cannot read a table");
-	if (!fix_flags(f, t, n, l2))
-		return 0;
-	f->p->wrote = true;
-	r = hostfile_pwrite_full(w->file, t, len, hoff);
-	return r < 0 ? err_set_sys(w->err, r, "cannot write a table") : 0;
-}
-
-static int fix_l2_flags(void *arg, uint64_t hoff)
-{
-	struct flags *f = arg;
-
-	return fix_flags_at(f, hoff, f->p->w->g.l2_entries, true);
-}
-
-static int fix_all_flags(struct pass *p, bool lower)
-{
-	struct flags f = { p, lower };
-	int r = fix_flags_at(&f, p->w->h.l1_offset, p->w->h.l1_entries, false);
-
-	if (r == 0)
-		r = checktab_each_active(p->w, fix_l2_flags, &f);
-	return r < 0 ? r : sync_pass(p);
-}
-
-/* Is every reference known? What is only wrong about counts and flags hides
- * none. */
-static bool all_known(const struct checkwalk *w)
-{
-	return w->hiding == 0 && w->res->check_errors == 0;
-}
-
-int repair_apply(struct checkwalk *w)
-{
-	struct pass p = { .w = w, .block = mem_aligned(w->g.cluster_size) };
-	bool known = all_known(w);
+	bool known = repairwork_known(w);
 	int r = 0;
 
-	if (!p.block)
-		return err_set(w->err, -ENOMEM, "no memory for the repair");
-	if (w->opts->repair == CHECK_REPAIR_ALL) {
-		r = fix_all_counts(&p, RAISE);
-		if (r == 0)
-			r = fix_all_flags(&p, known);
-	}
+	if (mode != REPAIR_LEAKS)
+		r = repairwork_flags(w, known);
 	if (r == 0 && known)
-		r = fix_all_counts(&p, LOWER);
-	free(p.block);
+		r = repairwork_lower(w);
+	return r;
+}
+
+/* The image is marked corrupt while its structure changes, so that nobody
+ * writes to what an interrupted repair leaves. */
+static int guard(struct checkwalk *w, enum repair_mode mode)
+{
+	uint64_t before;
+
+	if (mode != REPAIR_ALL || (!rebuild_needed(w) && !w->fixes.n))
+		return 0;
+	return repairwork_set_marks(w->file, QCOW2_INCOMPAT_CORRUPT, 0, &before,
+				    w->err);
+}
+
+/* Do what the walk W calls for. w->writes stays 0 if there is nothing. */
+static int one_round(struct checkwalk *w, enum repair_mode mode)
+{
+	uint64_t patched;
+	int r = guard(w, mode);
+
+	if (r < 0)
+		return r;
+	if (rebuild_needed(w) && may_rebuild(w, mode))
+		return rebuild_apply(w);
+	if (mode == REPAIR_LEAKS)
+		return settle(w, mode);
+	r = mend(w, mode);
+	patched = w->fixes.n && mode == REPAIR_ALL ? w->writes : 0;
+	/* what a patch has made visible must be walked first */
+	return r < 0 || patched ? r : settle(w, mode);
+}
+
+static bool sound(const struct check_result *r)
+{
+	return r->corruptions == r->harmless && !r->check_errors;
+}
+
+static int run_round(struct hostfile *file, enum repair_mode mode,
+		     const struct check_opts *opts, struct check_result *res,
+		     bool *more, struct err *err)
+{
+	struct checkwalk w = { .file = file, .opts = opts, .res = res,
+			       .err = err, .proposing = true };
+	int r = checkwalk_run(&w);
+
+	if (r == 0)
+		r = one_round(&w, mode);
+	*more = w.writes != 0;
+	checkwalk_fini(&w);
+	return r;
+}
+
+static int run_rounds(struct hostfile *file, enum repair_mode mode,
+		      const struct check_opts *opts, struct repair_result *res,
+		      struct err *err)
+{
+	struct check_opts silent = *opts;
+	bool more;
+	int r = run_round(file, mode, opts, &res->before, &more, err);
+
+	res->after = res->before;
+	silent.report = NULL;
+	for (res->walks = 1; r == 0 && more && res->walks < ROUNDS_MAX;
+	     res->walks++)
+		r = run_round(file, mode, &silent, &res->after, &more, err);
+	return r;
+}
+
+int repair_image(struct hostfile *file, enum repair_mode mode,
+		 const struct check_opts *opts, struct repair_result *res,
+		 struct err *err)
+{
+	static const struct check_opts none;
+	uint64_t marks = MARKS;
+	uint64_t before;
+	uint64_t now;
+	int r = repairwork_set_marks(file, 0, 0, &before, err);
+
+	*res = (struct repair_result){ 0 };
+	if (r == 0)
+		r = run_rounds(file, mode, opts ? opts : &none, res, err);
+	if (r < 0 || mode == REPAIR_LEAKS)
+		return r;
+	if (!sound(&res->after))
+		marks &= ~before; /* what the guard has set */
+	r = repairwork_set_marks(file, 0, marks, &now, err);
+	res->marks = before & marks;
 	return r;
 }
