@@ -122,7 +122,7 @@ static int walk(struct checkwalk *w)
 	return ret;
 }
 
-int checkwalk_run(struct checkwalk *w)
+int check_run(struct checkwalk *w)
 {
 	int ret;
 
@@ -144,7 +144,7 @@ int check_image(struct hostfile *file, const struct check_opts *opts,
 	static const struct check_opts none;
 	struct checkwalk w = { .file = file, .opts = opts ? opts : &none,
 			       .res = res, .err = err };
-	int ret = checkwalk_run(&w);
+	int ret = check_run(&w);
 
 	checkwalk_fini(&w);
 	return ret;

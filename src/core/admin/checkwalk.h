@@ -65,7 +65,7 @@ void checkwalk_report(struct checkwalk *w, enum problem_code code,
 
 /* Load the header and walk the whole image, then compare counts. OPTS, RES, ERR
  * and FILE of W are set, the rest is zero. 0 or -errno with text. */
-int checkwalk_run(struct checkwalk *w);
+int check_run(struct checkwalk *w);
 void checkwalk_fini(struct checkwalk *w);
 
 /* Propose to put RAW into the entry at AT, in a table of role ROLE. */

@@ -168,7 +168,7 @@ static uint64_t count_of(const struct rebuild *b, uint64_t hidx)
 	uint64_t area = hidx >> w->g.refblock_bits;
 	uint64_t n = checkmap_refs(&w->map, hidx);
 
-	if (!repairwork_known(w) && hidx < b->end) {
+	if (!repairentry_known(w) && hidx < b->end) {
 		n = NUM_MAX(n, checkmap_stored(&w->map, hidx));
 		if (!n && area < w->blocks_n &&
 		    w->blocks[area] == CHECKWALK_BLOCK_LOST)
@@ -193,7 +193,7 @@ static int note_areas(struct rebuild *b)
 
 	checkmap_each(&b->w->map, note_area, b);
 	for (uint64_t i = 0; i < b->w->blocks_n && b->r == 0; i++)
-		if (!repairwork_known(b->w) && i << bits < b->end &&
+		if (!repairentry_known(b->w) && i << bits < b->end &&
 		    b->w->blocks[i] == CHECKWALK_BLOCK_LOST)
 			b->r = need_area(b, i << bits);
 	return b->r;
@@ -249,7 +249,7 @@ static int copy_clusters(struct rebuild *b, const struct checkfix *f,
 		r = hostfile_pread(w->file, buf, (size_t)cs, f->src + i * cs,
 				   NULL);
 		r = r < 0 ? err_set_sys(w->err, r, "cannot copy a cluster") :
-			    repairwork_write(w, buf, cs, f->dst + i * cs);
+			    repairentry_write(w, buf, cs, f->dst + i * cs);
 	}
 	return r;
 }
@@ -277,7 +277,7 @@ static int put_table(struct rebuild *b, const uint8_t *buf, uint64_t len,
 	if (!t)
 		return out_of_memory(b->w);
 	memcpy(t, buf, (size_t)len);
-	return repairwork_write(b->w, t, full, off);
+	return repairentry_write(b->w, t, full, off);
 }
 
 static int put_blocks(struct rebuild *b)
@@ -293,7 +293,7 @@ static int put_blocks(struct rebuild *b)
 		for (uint64_t k = 0; k < g->refblock_entries; k++)
 			rcentry_set(buf, g->refcount_order, k,
 				    count_of(b, (i << g->refblock_bits) + k));
-		r = repairwork_write(b->w, buf, g->cluster_size, b->block[i]);
+		r = repairentry_write(b->w, buf, g->cluster_size, b->block[i]);
 	}
 	return r;
 }
@@ -308,7 +308,7 @@ static int put_reftable(struct rebuild *b)
 		return out_of_memory(b->w);
 	for (uint64_t i = 0; i < b->areas; i++)
 		be64_store(t + i * 8, b->block[i]);
-	return repairwork_write(b->w, t, len, to->reftable_offset);
+	return repairentry_write(b->w, t, len, to->reftable_offset);
 }
 
 static int put_new(struct rebuild *b)
@@ -349,11 +349,11 @@ static int carry_out(struct rebuild *b)
 	int r = put_new(b);
 
 	if (r == 0)
-		r = repairwork_sync(b->w);
+		r = repairentry_sync(b->w);
 	if (r == 0)
-		r = repairwork_roots(b->w, &b->roots);
+		r = repairhead_roots(b->w, &b->roots);
 	if (r == 0)
-		r = repairwork_moved(b->w);
+		r = repairentry_moved(b->w);
 	return r;
 }
 

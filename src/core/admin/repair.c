@@ -14,7 +14,7 @@
 static bool may_rebuild(const struct checkwalk *w, enum repair_mode mode)
 {
 	return mode == REPAIR_ALL ||
-	       (mode == REPAIR_COUNTS && repairwork_known(w) &&
+	       (mode == REPAIR_COUNTS && repairentry_known(w) &&
 		!w->fixes.n && !w->rewrite_snapshots && !w->rewrite_bitmaps);
 }
 
@@ -22,7 +22,7 @@ static int put_autoclear(struct checkwalk *w)
 {
 	const struct repairwork_roots roots = { .autoclear = w->autoclear };
 
-	return w->autoclear == w->h.autoclear ? 0 : repairwork_roots(w, &roots);
+	return w->autoclear == w->h.autoclear ? 0 : repairhead_roots(w, &roots);
 }
 
 /* All that is too low, then all that is broken. References that become valid
@@ -30,24 +30,24 @@ static int put_autoclear(struct checkwalk *w)
  * more. */
 static int mend(struct checkwalk *w, enum repair_mode mode)
 {
-	int r = repairwork_raise(w);
+	int r = repaircount_raise(w);
 
 	if (r == 0 && mode == REPAIR_ALL)
 		r = put_autoclear(w);
 	if (r == 0 && mode == REPAIR_ALL)
-		r = repairwork_patches(w);
+		r = repairentry_patches(w);
 	return r;
 }
 
 static int settle(struct checkwalk *w, enum repair_mode mode)
 {
-	bool known = repairwork_known(w);
+	bool known = repairentry_known(w);
 	int r = 0;
 
 	if (mode != REPAIR_LEAKS)
-		r = repairwork_flags(w, known);
+		r = repaircount_flags(w, known);
 	if (r == 0 && known)
-		r = repairwork_lower(w);
+		r = repaircount_lower(w);
 	return r;
 }
 
@@ -59,7 +59,7 @@ static int guard(struct checkwalk *w, enum repair_mode mode)
 
 	if (mode != REPAIR_ALL || (!rebuild_needed(w) && !w->fixes.n))
 		return 0;
-	return repairwork_set_marks(w->file, QCOW2_INCOMPAT_CORRUPT, 0, &before,
+	return repairhead_set_marks(w->file, QCOW2_INCOMPAT_CORRUPT, 0, &before,
 				    w->err);
 }
 
@@ -92,7 +92,7 @@ static int run_round(struct hostfile *file, enum repair_mode mode,
 {
 	struct checkwalk w = { .file = file, .opts = opts, .res = res,
 			       .err = err, .proposing = true };
-	int r = checkwalk_run(&w);
+	int r = check_run(&w);
 
 	if (r == 0)
 		r = one_round(&w, mode);
@@ -125,7 +125,7 @@ int repair_image(struct hostfile *file, enum repair_mode mode,
 	uint64_t marks = MARKS;
 	uint64_t before;
 	uint64_t now;
-	int r = repairwork_set_marks(file, 0, 0, &before, err);
+	int r = repairhead_set_marks(file, 0, 0, &before, err);
 
 	*res = (struct repair_result){ 0 };
 	if (r == 0)
@@ -134,7 +134,7 @@ int repair_image(struct hostfile *file, enum repair_mode mode,
 		return r;
 	if (!sound(&res->after))
 		marks &= ~before; /* what the guard has set */
-	r = repairwork_set_marks(file, 0, marks, &now, err);
+	r = repairhead_set_marks(file, 0, marks, &now, err);
 	res->marks = before & marks;
 	return r;
 }

@@ -52,7 +52,7 @@ static int fix_block(struct pass *p, uint64_t raw, uint64_t index)
 		return err_set_sys(w->err, r, "cannot read a refcount block");
 	if (!fix_counts(p, index))
 		return 0;
-	return repairwork_write(w, p->block, w->g.cluster_size, hoff);
+	return repairentry_write(w, p->block, w->g.cluster_size, hoff);
 }
 
 /* All refcount blocks in one direction, then F. */
@@ -85,15 +85,15 @@ static int fix_direction(struct checkwalk *w, enum direction direction)
 	if (!w->rebuild)
 		r = fix_all_counts(&p, direction);
 	free(p.block);
-	return r < 0 ? r : repairwork_sync(w);
+	return r < 0 ? r : repairentry_sync(w);
 }
 
-int repairwork_raise(struct checkwalk *w)
+int repaircount_raise(struct checkwalk *w)
 {
 	return fix_direction(w, RAISE);
 }
 
-int repairwork_lower(struct checkwalk *w)
+int repaircount_lower(struct checkwalk *w)
 {
 	return fix_direction(w, LOWER);
 }
@@ -170,7 +170,7 @@ static int fix_flags_at(struct flags *f, uint64_t hoff, uint64_t n, bool l2)
 		return err_set_sys(w->err, r, "cannot read a table");
 	if (!fix_flags(f, t, n, l2))
 		return 0;
-	return repairwork_write(w, t, len, hoff);
+	return repairentry_write(w, t, len, hoff);
 }
 
 static int fix_l2_flags(void *arg, uint64_t hoff)
@@ -180,12 +180,12 @@ static int fix_l2_flags(void *arg, uint64_t hoff)
 	return fix_flags_at(f, hoff, f->w->g.l2_entries, true);
 }
 
-int repairwork_flags(struct checkwalk *w, bool lower)
+int repaircount_flags(struct checkwalk *w, bool lower)
 {
 	struct flags f = { w, lower };
 	int r = fix_flags_at(&f, w->h.l1_offset, w->h.l1_entries, false);
 
 	if (r == 0)
 		r = checktab_each_active(w, fix_l2_flags, &f);
-	return r < 0 ? r : repairwork_sync(w);
+	return r < 0 ? r : repairentry_sync(w);
 }

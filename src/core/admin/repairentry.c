@@ -4,7 +4,7 @@
 
 #include "base/be.h"
 
-int repairwork_write(struct checkwalk *w, const void *buf, uint64_t len,
+int repairentry_write(struct checkwalk *w, const void *buf, uint64_t len,
 		     uint64_t off)
 {
 	int r;
@@ -15,7 +15,7 @@ int repairwork_write(struct checkwalk *w, const void *buf, uint64_t len,
 	return r < 0 ? err_set_sys(w->err, r, "cannot write the repair") : 0;
 }
 
-int repairwork_sync(struct checkwalk *w)
+int repairentry_sync(struct checkwalk *w)
 {
 	int r;
 
@@ -27,7 +27,7 @@ int repairwork_sync(struct checkwalk *w)
 		     : 0;
 }
 
-bool repairwork_known(const struct checkwalk *w)
+bool repairentry_known(const struct checkwalk *w)
 {
 	return w->hiding == 0 && w->res->check_errors == 0;
 }
@@ -46,17 +46,17 @@ static int put_entries(struct checkwalk *w, bool moves)
 		    !checkfix_allowed(f, &w->map, w->g.cluster_bits))
 			continue;
 		be64_store(entry, f->raw);
-		r = repairwork_write(w, entry, sizeof(entry), f->at);
+		r = repairentry_write(w, entry, sizeof(entry), f->at);
 	}
-	return r < 0 ? r : repairwork_sync(w);
+	return r < 0 ? r : repairentry_sync(w);
 }
 
-int repairwork_moved(struct checkwalk *w)
+int repairentry_moved(struct checkwalk *w)
 {
 	return put_entries(w, true);
 }
 
-int repairwork_patches(struct checkwalk *w)
+int repairentry_patches(struct checkwalk *w)
 {
 	return put_entries(w, false);
 }

@@ -33,9 +33,9 @@ static void put_roots(uint8_t *sector, const struct checkwalk *w,
 
 static int put_sector(struct checkwalk *w, const uint8_t *sector)
 {
-	int r = repairwork_write(w, sector, QCOW2_SECTOR, 0);
+	int r = repairentry_write(w, sector, QCOW2_SECTOR, 0);
 
-	return r < 0 ? r : repairwork_sync(w);
+	return r < 0 ? r : repairentry_sync(w);
 }
 
 /* Behind sector 0 no write of the extension goes together with the roots. */
@@ -49,14 +49,14 @@ static int put_far_ext(struct checkwalk *w, uint8_t *sector, uint64_t off,
 	r = put_sector(w, sector);
 	put_ext(ext, roots);
 	if (r == 0)
-		r = repairwork_write(w, ext, sizeof(ext), off);
+		r = repairentry_write(w, ext, sizeof(ext), off);
 	if (r == 0)
-		r = repairwork_sync(w);
+		r = repairentry_sync(w);
 	be64_store(sector + 88, roots->autoclear);
 	return r < 0 ? r : put_sector(w, sector);
 }
 
-int repairwork_roots(struct checkwalk *w, const struct repairwork_roots *roots)
+int repairhead_roots(struct checkwalk *w, const struct repairwork_roots *roots)
 {
 	const struct headerext *x = headerext_find(&w->ext, QCOW2_EXT_BITMAPS);
 	uint8_t sector[QCOW2_SECTOR];
@@ -75,7 +75,7 @@ int repairwork_roots(struct checkwalk *w, const struct repairwork_roots *roots)
 	return put_sector(w, sector);
 }
 
-int repairwork_set_marks(struct hostfile *file, uint64_t set, uint64_t clear,
+int repairhead_set_marks(struct hostfile *file, uint64_t set, uint64_t clear,
 			 uint64_t *before, struct err *err)
 {
 	uint8_t sector[QCOW2_SECTOR];

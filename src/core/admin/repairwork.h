@@ -7,27 +7,27 @@
 #include "core/admin/checkwalk.h"
 
 /* Every write of a repair. Sets w->writes. 0 or -errno with text. */
-int repairwork_write(struct checkwalk *w, const void *buf, uint64_t len,
+int repairentry_write(struct checkwalk *w, const void *buf, uint64_t len,
 		     uint64_t off);
 /* F, if anything was written since the last one. */
-int repairwork_sync(struct checkwalk *w);
+int repairentry_sync(struct checkwalk *w);
 
 /* Is every reference known? What is only wrong about counts and flags hides
  * none. */
-bool repairwork_known(const struct checkwalk *w);
+bool repairentry_known(const struct checkwalk *w);
 
 /* repaircount.c. Raise counts that are below the references, or lower those
  * above, in place, F. */
-int repairwork_raise(struct checkwalk *w);
-int repairwork_lower(struct checkwalk *w);
-/* Set COPIED by the counts as repairwork_lower() will leave them, or not if
+int repaircount_raise(struct checkwalk *w);
+int repaircount_lower(struct checkwalk *w);
+/* Set COPIED by the counts as repaircount_lower() will leave them, or not if
  * LOWER is false; F. */
-int repairwork_flags(struct checkwalk *w, bool lower);
+int repaircount_flags(struct checkwalk *w, bool lower);
 
 /* repairentry.c. Put the new values into entries: those of the moves that were
  * carried out, or the patches; F. */
-int repairwork_moved(struct checkwalk *w);
-int repairwork_patches(struct checkwalk *w);
+int repairentry_moved(struct checkwalk *w);
+int repairentry_patches(struct checkwalk *w);
 
 /* What sector 0 shall say from now on; a zero offset: as it was. */
 struct repairwork_roots {
@@ -46,9 +46,9 @@ struct repairwork_roots {
  * The bitmaps extension may lie behind that sector: then bitmaps are void while
  * it is written. All that ROOTS names is stable.
  */
-int repairwork_roots(struct checkwalk *w, const struct repairwork_roots *roots);
+int repairhead_roots(struct checkwalk *w, const struct repairwork_roots *roots);
 
 /* Set and clear incompatible bits (version 3; else nothing happens), with F
  * before and after. *BEFORE is what they were, 0 in version 2. */
-int repairwork_set_marks(struct hostfile *file, uint64_t set, uint64_t clear,
+int repairhead_set_marks(struct hostfile *file, uint64_t set, uint64_t clear,
 			 uint64_t *before, struct err *err);
