@@ -36,6 +36,10 @@ enum seed_bug {
 	SEED_SHRINK_EARLY,	   /* R4: clusters freed before the size is stable */
 	SEED_BASE_UNSYNCED,	   /* R9: emptied before the base is stable */
 	SEED_EMPTIED_FIRST,	   /* R9: emptied before the base has it */
+	SEED_NAME_UNSYNCED,	   /* R1: sector 0 before the name it refers to */
+	SEED_NAME_IN_PLACE,	   /* R1: a backing name overwritten in place */
+	SEED_WIDTH_EARLY,	   /* R1: header before refcounts of another width */
+	SEED_DOWNGRADE_EARLY,	   /* version 2 while entries have zero flags */
 	SEED_AUTOCLEAR_LATE,	   /* unknown autoclear bits cleared after data */
 	SEED_MAX
 };

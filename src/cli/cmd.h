@@ -19,7 +19,9 @@ int cmd_mount(int argc, char **argv);  /* cmd_mount.c */
 int cmd_umount(int argc, char **argv); /* cmd_umount.c */
 int cmd_create(int argc, char **argv);
 int cmd_info(int argc, char **argv);
+int cmd_amend(int argc, char **argv);
 int cmd_check(int argc, char **argv);
+int cmd_rebase(int argc, char **argv);
 int cmd_commit(int argc, char **argv);
 int cmd_map(int argc, char **argv);
 int cmd_resize(int argc, char **argv);

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "import.h"
+#include "inplace.h"
 #include "mutants.h"
 #include "twofile.h"
 #include "workload.h"
@@ -171,15 +172,18 @@ static int report(struct share *const *s, const struct goal *g, double seconds)
 	return rc || bad ? 1 : 0;
 }
 
-/* "rawcow commit" changes two files: all its starts, a few times each. */
-static int two_files(uint64_t seed)
+/* What has no guest: "rawcow commit", which changes two files, and rebase and
+ * amend. All their starts, a few times each. */
+static int commands(uint64_t seed)
 {
 	struct workload_run r = { 0 };
 	int rc = workload_start(&r);
 
 	for (unsigned i = 0; i < 4 * TWOFILE_CONFIGS && !rc; i++)
 		rc = twofile_check(&r, i % TWOFILE_CONFIGS, seed + i);
-	printf("two files: %" PRIu64 " states: %s\n", r.stats.states,
+	for (unsigned i = 0; i < 4 * INPLACE_CASES && !rc; i++)
+		rc = inplace_check(&r, i % INPLACE_CASES, seed + i);
+	printf("commit, rebase, amend: %" PRIu64 " states: %s\n", r.stats.states,
 	       rc ? r.text : "good");
 	fflush(stdout);
 	workload_end(&r);
@@ -195,7 +199,7 @@ static int run_all(const struct goal *g)
 
 	printf("seed %" PRIu64 "\n", g->seed);
 	fflush(stdout);
-	if (two_files(g->seed))
+	if (commands(g->seed))
 		return 1;
 	for (unsigned i = 0; i < WORKERS; i++) {
 		s[i] = mmap(NULL, sizeof(**s), PROT_READ | PROT_WRITE,

@@ -6,12 +6,14 @@
 #include <time.h>
 
 #include "base/seed.h"
+#include "inplace.h"
 #include "twofile.h"
 #include "workload.h"
 
 enum seed_bug seed_active;
 
-enum how { BY_STATES, BY_FAILED_SYNC, BY_HELD_READER, BY_TWO_FILES };
+enum how { BY_STATES, BY_FAILED_SYNC, BY_HELD_READER, BY_TWO_FILES,
+	   BY_IN_PLACE };
 
 /* The configurations that bring a bug out soonest; -1 ends the list. */
 static const struct {
@@ -60,6 +62,12 @@ static const struct {
 	  { 0, 1, 2, 3 } },
 	{ SEED_EMPTIED_FIRST, "emptied-first", "R9", BY_TWO_FILES,
 	  { 0, 1, 2, 3 } },
+	{ SEED_NAME_UNSYNCED, "name-unsynced", "R1", BY_IN_PLACE,
+	  { 0, 1, -1 } },
+	{ SEED_NAME_IN_PLACE, "name-in-place", "R1", BY_IN_PLACE, { 0, -1 } },
+	{ SEED_WIDTH_EARLY, "width-early", "R1 R7", BY_IN_PLACE, { 4, 5, -1 } },
+	{ SEED_DOWNGRADE_EARLY, "downgrade-early", "version", BY_IN_PLACE,
+	  { 6, 8, -1 } },
 	{ SEED_AUTOCLEAR_LATE, "autoclear-late", "autoclear", BY_STATES,
 	  { 8, -1 } },
 };
@@ -104,6 +112,8 @@ static bool attempt(struct workload_run *r, unsigned b, unsigned i)
 		return workload_held_reader(r, (unsigned)config) < 0;
 	if (bugs[b].how == BY_TWO_FILES)
 		return twofile_check(r, (unsigned)config, i) < 0;
+	if (bugs[b].how == BY_IN_PLACE)
+		return inplace_check(r, (unsigned)config, i) < 0;
 	if (bugs[b].how == BY_STATES && i < workload_alphabet() && i % 2)
 		workload_exhaustive(&w, (unsigned)config, 1, i);
 	else

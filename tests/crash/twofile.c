@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 #include "checker.h"
+#include "kept.h"
 #include "core/admin/merge.h"
 #include "core/image/image.h"
 #include "lib/hostmem.h"
 #include "lib/hostrecord.h"
 
 enum { OVERLAY, BASE, FILES };
+_Static_assert(FILES == KEPT_FILES, "two");
 
 static const struct {
 	struct imgmake overlay, base; /* base.clusters 0: a raw file */
@@ -41,9 +43,7 @@ struct two {
 	unsigned config;
 	uint64_t seed, sectors;
 	char path[96]; /* the base while the commit runs */
-	struct hostrecord *rec;
-	struct hostmem *stable[FILES]; /* as the last F left it */
-	uint64_t synced[FILES];	       /* log entries that it covers */
+	struct kept kept;
 	uint8_t *want;		       /* the disk */
 	struct checker check[FILES];
 };
@@ -56,14 +56,6 @@ static int say(struct two *t, const char *what, uint64_t at)
 		 what);
 	t->r->fault = ENUMERATE_LOST;
 	return -1;
-}
-
-static uint64_t next(uint64_t *s)
-{
-	uint64_t z = *s += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	return z ^ z >> 29;
 }
 
 /* --- what the two files show, by the specification alone ----------------------- */
@@ -164,30 +156,30 @@ static void start(struct two *t)
 	const struct imgmake *o = &configs[t->config].overlay;
 
 	for (int f = 0; f < FILES; f++) {
-		t->stable[f] = hostmem_new();
-		if (!t->stable[f])
+		t->kept.stable[f] = hostmem_new();
+		if (!t->kept.stable[f])
 			abort();
 		checker_init(&t->check[f]);
 	}
-	load(t->stable[OVERLAY], o);
-	fill_base(t, t->stable[BASE]);
+	load(t->kept.stable[OVERLAY], o);
+	fill_base(t, t->kept.stable[BASE]);
 	t->sectors = o->clusters << (o->cluster_bits - 9);
 	t->want = malloc(t->sectors * 512);
-	t->rec = hostrecord_new();
-	if (!t->want || !t->rec || show(t, t->stable, t->want))
+	t->kept.rec = hostrecord_new();
+	if (!t->want || !t->kept.rec || show(t, t->kept.stable, t->want))
 		abort();
 	snprintf(t->path, sizeof(t->path), "%s/base", t->r->dir);
-	if (hostmem_save(t->stable[BASE], t->path))
+	if (hostmem_save(t->kept.stable[BASE], t->path))
 		abort();
 }
 
 static void end(struct two *t)
 {
 	for (int f = 0; f < FILES; f++) {
-		hostmem_free(t->stable[f]);
+		hostmem_free(t->kept.stable[f]);
 		checker_fini(&t->check[f]);
 	}
-	hostrecord_free(t->rec);
+	hostrecord_free(t->kept.rec);
 	free(t->want);
 	unlink(t->path);
 }
@@ -198,7 +190,7 @@ static int record_base(void *arg, struct hostfile **file)
 {
 	struct two *t = arg;
 
-	return hostrecord_wrap_as(t->rec, file, *file, BASE);
+	return hostrecord_wrap_as(t->kept.rec, file, *file, BASE);
 }
 
 static int run(struct two *t)
@@ -211,14 +203,14 @@ static int run(struct two *t)
 				   .wrap = record_base,
 				   .wrap_arg = t };
 	struct merge_opts merge = { .depth = 1 };
-	struct hostmem *m = hostmem_clone(t->stable[OVERLAY]);
+	struct hostmem *m = hostmem_clone(t->kept.stable[OVERLAY]);
 	struct hostfile *f;
 	struct image *img;
 	struct err err = { "" };
 	int rc;
 
 	if (!m || hostmem_open(&f, m, true) ||
-	    hostrecord_wrap_as(t->rec, &f, f, OVERLAY))
+	    hostrecord_wrap_as(t->kept.rec, &f, f, OVERLAY))
 		abort();
 	if (image_open_file(&img, f, &opts, &err))
 		return say(t, err.text, 0);
@@ -231,50 +223,12 @@ static int run(struct two *t)
 
 /* --- its crash states ------------------------------------------------------------- */
 
-enum kept { ALL, NONE, SOME, KINDS };
-
-static void apply(struct hostmem *m, const struct hostrecord_entry *e,
-		  enum kept kept, uint64_t *s)
-{
-	struct hostrecord_entry part = *e;
-
-	if (e->op != HOSTRECORD_WRITE || kept == ALL) {
-		if ((kept == ALL || next(s) % 2) && hostrecord_apply(e, m))
-			abort();
-		return;
-	}
-	for (uint64_t at = 0; at < e->len; at += 512) {
-		part.off = e->off + at;
-		part.len = e->len - at < 512 ? e->len - at : 512;
-		part.data = e->data + at;
-		if (next(s) % 2 && hostrecord_apply(&part, m))
-			abort();
-	}
-}
-
-static struct hostmem *state_of(struct two *t, int f, enum kept kept,
-				uint64_t at, uint64_t *s)
-{
-	struct hostmem *m = hostmem_clone(t->stable[f]);
-
-	if (!m)
-		abort();
-	for (uint64_t i = t->synced[f]; i < at && kept != NONE; i++) {
-		struct hostrecord_entry e;
-
-		hostrecord_get(t->rec, i, &e);
-		if ((int)e.file == f && e.op <= HOSTRECORD_TRUNCATE)
-			apply(m, &e, kept, s);
-	}
-	return m;
-}
-
 static int judge(struct two *t, uint64_t at, uint64_t *s, uint8_t *have)
 {
-	for (int i = 0; i < KINDS * KINDS; i++) {
+	for (int i = 0; i < KEPT_KINDS * KEPT_KINDS; i++) {
 		struct hostmem *m[FILES] = {
-			state_of(t, OVERLAY, (enum kept)(i % KINDS), at, s),
-			state_of(t, BASE, (enum kept)(i / KINDS), at, s),
+			kept_state(&t->kept, OVERLAY, (enum kept_what)(i % KEPT_KINDS), at, s),
+			kept_state(&t->kept, BASE, (enum kept_what)(i / KEPT_KINDS), at, s),
 		};
 		int rc = show(t, m, have);
 
@@ -297,24 +251,9 @@ static int judge(struct two *t, uint64_t at, uint64_t *s, uint8_t *have)
 	return 0;
 }
 
-/* Entry I is over: an F that succeeded makes what came before it began stable. */
-static void advance(struct two *t, const struct hostrecord_entry *e)
-{
-	int f = (int)e->file;
-	uint64_t s = 0;
-	struct hostmem *m;
-
-	if (e->op != HOSTRECORD_SYNC_END || e->result)
-		return;
-	m = state_of(t, f, ALL, e->pair, &s);
-	hostmem_free(t->stable[f]);
-	t->stable[f] = m;
-	t->synced[f] = e->pair;
-}
-
 static int enumerate(struct two *t)
 {
-	uint64_t s = t->seed, n = hostrecord_len(t->rec);
+	uint64_t s = t->seed, n = hostrecord_len(t->kept.rec);
 	uint8_t *have = malloc(t->sectors * 512);
 	int rc = 0;
 
@@ -323,12 +262,12 @@ static int enumerate(struct two *t)
 	for (uint64_t i = 0; i < n && !rc; i++) {
 		struct hostrecord_entry e;
 
-		hostrecord_get(t->rec, i, &e);
+		hostrecord_get(t->kept.rec, i, &e);
 		/* most is pending when an F begins; and the image's own
 		 * changes are what must not come too early */
 		if (e.op == HOSTRECORD_SYNC_BEGIN || e.file == OVERLAY)
 			rc = judge(t, i, &s, have);
-		advance(t, &e);
+		kept_advance(&t->kept, &e);
 	}
 	if (!rc)
 		rc = judge(t, n, &s, have);

@@ -528,6 +528,16 @@ int writeback_put_synced(struct meta *m, const void *buf, size_t len,
 	return r;
 }
 
+int writeback_replace_header(struct meta *m, const struct header *h,
+			     const void *sector)
+{
+	lock_take(&m->lock);
+	memcpy(m->header_sector, sector, QCOW2_SECTOR);
+	m->header = *h;
+	lock_drop(&m->lock);
+	return writeback_put_header(m);
+}
+
 int writeback_flush(struct meta *m)
 {
 	return run(m, false);

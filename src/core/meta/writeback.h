@@ -14,6 +14,8 @@
 #include "core/meta/metalock.h"
 #include "core/meta/rolemap.h"
 
+struct header;
+
 struct writeback {
 	struct lock lock;	/* level 2; never taken under meta.lock */
 	struct lock_cond done;
@@ -65,6 +67,11 @@ int writeback_set_features(struct meta *m, uint64_t incompat,
  * written, and nothing was allocated since. -EIO for good.
  */
 int writeback_put_header(struct meta *m) LOCK_EXCLUDES(metalock(m));
+
+/* As writeback_put_header(), with *H for m->header and the 512 bytes at SECTOR
+ * for all of sector 0 that H does not say: extensions, names. */
+int writeback_replace_header(struct meta *m, const struct header *h,
+			     const void *sector) LOCK_EXCLUDES(metalock(m));
 
 /*
  * Write SECTOR (512 bytes) at HOFF in the header cluster, and sync it unless
