@@ -16,6 +16,7 @@
 #include "core/image/open.h"
 #include "core/image/snaplist.h"
 #include "core/meta/l2map.h"
+#include "core/meta/rolescan.h"
 
 #define PIECE (1U << 20)
 
@@ -261,7 +262,12 @@ int amend_image(struct image *img, const struct amend_opts *opts,
 	w.version = opts->version ? opts->version : img->meta.header.version;
 	w.refcount_bits = opts->refcount_bits ? opts->refcount_bits :
 						img->geom.refcount_bits;
-	r = change(&w);
+	r = rolescan_finish(&img->meta);
+	if (r < 0)
+		r = err_set(err, state_mark_corrupt(img),
+			    "cannot amend: tables overlap; run 'rawcow check'");
+	if (r == 0)
+		r = change(&w);
 	gate_open(img);
 	return r;
 }

@@ -13,6 +13,7 @@
 #include "core/format/qcow2.h"
 #include "core/image/open.h"
 #include "core/meta/l2map.h"
+#include "core/meta/rolescan.h"
 
 #define PIECE (1U << 20)
 
@@ -218,7 +219,9 @@ static int empty(struct work *w)
 	int r = gate_quiesce(img);
 
 	if (r == 0) {
-		r = trim_range(&img->meta, 0, end);
+		r = rolescan_finish(&img->meta);
+		if (r == 0)
+			r = trim_range(&img->meta, 0, end);
 		if (r == 0)
 			r = writeback_all(&img->meta);
 		if (r == 0)

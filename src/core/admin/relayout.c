@@ -119,8 +119,8 @@ static int put_rest(struct work *w)
 		if (!memcmp(w->new + at, w->old + at, QCOW2_SECTOR))
 			continue;
 		any = true;
-		r = hostfile_pwrite_full(w->m->file, w->new + at, QCOW2_SECTOR,
-					 at);
+		r = meta_write(w->m, w->new + at, QCOW2_SECTOR, at,
+			       ROLE_HEADER);
 	}
 	if (r == 0 && any && !SEED_BUG(SEED_NAME_UNSYNCED)) {
 		atomic_store(&w->m->data_unsynced, true);

@@ -11,6 +11,7 @@
 #include "core/format/qcow2.h"
 #include "core/format/rcentry.h"
 #include "core/image/open.h"
+#include "core/meta/rolescan.h"
 
 #define CACHE (8ULL << 20)
 
@@ -101,11 +102,10 @@ static int new_count(struct work *w, uint64_t hidx, uint64_t *v)
 	return 0;
 }
 
-static int put(struct work *w, uint64_t hidx)
+static int put(struct work *w, uint64_t hidx, enum role role)
 {
-	int r = hostfile_pwrite_full(w->m->file, w->buf,
-				     (size_t)w->to.cluster_size,
-				     hidx << w->to.cluster_bits);
+	int r = meta_write(w->m, w->buf, (size_t)w->to.cluster_size,
+			   hidx << w->to.cluster_bits, role);
 
 	return r < 0 ? err_set_sys(w->err, r, "cannot write the refcounts") : 0;
 }
@@ -125,7 +125,8 @@ static int put_block(struct work *w, uint64_t block)
 		if (r == 0)
 			rcentry_set(w->buf, w->to.refcount_order, i, v);
 	}
-	return r < 0 ? r : put(w, w->first + w->n_table + block);
+	return r < 0 ? r : put(w, w->first + w->n_table + block,
+				ROLE_REFBLOCK);
 }
 
 static int put_table(struct work *w, uint64_t part)
@@ -137,12 +138,34 @@ static int put_table(struct work *w, uint64_t part)
 		be64_store(w->buf + i * 8,
 			   (w->first + w->n_table + part * per + i)
 				   << w->to.cluster_bits);
-	return put(w, w->first + part);
+	return put(w, w->first + part, ROLE_REFTABLE);
+}
+
+/* The clusters behind the end get their roles, or lose them. */
+static int claim(struct work *w)
+{
+	struct meta *m = w->m;
+	int r;
+
+	lock_take(&m->lock);
+	r = rolescan_take_locked(m, w->first, w->n_table, ROLE_REFTABLE);
+	if (r == 0)
+		r = rolescan_take_locked(m, w->first + w->n_table, w->n_blocks,
+					 ROLE_REFBLOCK);
+	lock_drop(&m->lock);
+	return r < 0 ? err_set_sys(w->err, r, "cannot change refcounts") : 0;
+}
+
+static void disclaim(struct work *w, uint64_t hidx, uint64_t n)
+{
+	lock_take(&w->m->lock);
+	rolescan_drop_locked(w->m, hidx, n);
+	lock_drop(&w->m->lock);
 }
 
 static int put_all(struct work *w)
 {
-	int r = 0;
+	int r = claim(w);
 
 	for (uint64_t i = 0; i < w->n_blocks && r == 0; i++) {
 		r = put_block(w, i);
@@ -181,6 +204,9 @@ static void punch_old(struct work *w, uint64_t table, uint64_t clusters)
 {
 	unsigned bits = w->to.cluster_bits;
 
+	disclaim(w, table >> bits, clusters);
+	for (size_t i = 0; i < w->n_old; i++)
+		disclaim(w, w->old[i], 1);
 	if (!w->m->alloc.punch)
 		return;
 	(void)!hostfile_punch(w->m->file, table, clusters << bits);
@@ -233,8 +259,10 @@ int rewidth_image(struct image *img, unsigned order,
 		r = list_old(&w);
 	if (r == 0)
 		r = put_all(&w);
-	if (r < 0) /* what was appended means nothing to anybody */
+	if (r < 0) { /* what was appended means nothing to anybody */
+		disclaim(&w, w.first, w.n_table + w.n_blocks);
 		(void)!hostfile_truncate(img->file, st.size);
+	}
 	if (r == 0)
 		r = switch_roots(&w);
 	if (r == 0)
