@@ -12,6 +12,7 @@
 #include "cli/json.h"
 #include "cli/mounted.h"
 #include "core/admin/bitmap.h"
+#include "core/admin/repair.h"
 
 #define MAX_ACTIONS 16
 
@@ -237,6 +238,7 @@ static int do_action(const struct bitmap_args *a, struct image *img,
 static int change(const struct bitmap_args *a)
 {
 	const struct image_opts opts = { .no_backing = true,
+					 .recover = repair_recover,
 					 .defer_bitmaps = true };
 	struct image *img;
 	struct err err = { "" };

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "cli/progress.h"
 #include "core/admin/merge.h"
+#include "core/admin/repair.h"
 
 struct commit_args {
 	const char *image, *base;
@@ -115,7 +116,7 @@ static int commit(struct image *img, const struct commit_args *a,
 int cmd_commit(int argc, char **argv)
 {
 	struct commit_args a = { 0 };
-	struct image_opts opts = { 0 };
+	struct image_opts opts = { .recover = repair_recover };
 	struct image *img;
 	struct err err = { "" };
 	int status;

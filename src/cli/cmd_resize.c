@@ -9,6 +9,7 @@
 
 #include "base/num.h"
 #include "cli/args.h"
+#include "core/admin/repair.h"
 #include "core/admin/resize.h"
 
 struct resize_args {
@@ -102,7 +103,7 @@ static int new_size(const struct resize_args *a, uint64_t now, uint64_t *size,
 int cmd_resize(int argc, char **argv)
 {
 	struct resize_args a = { 0 };
-	struct image_opts opts = { 0 };
+	struct image_opts opts = { .recover = repair_recover };
 	struct image *img;
 	struct err err = { "" };
 	uint64_t size;

@@ -10,6 +10,7 @@
 #include "cli/args.h"
 #include "cli/mounted.h"
 #include "cli/snaptext.h"
+#include "core/admin/repair.h"
 #include "core/admin/snapshot.h"
 
 struct snapshot_args {
@@ -145,7 +146,8 @@ static int change_mounted(const struct snapshot_args *a)
 
 static int change(const struct snapshot_args *a)
 {
-	const struct image_opts opts = { .no_backing = true };
+	const struct image_opts opts = { .no_backing = true,
+					 .recover = repair_recover };
 	struct image *img;
 	struct err err = { "" };
 	int closed;

@@ -39,6 +39,7 @@ struct opts {
 	struct image_opts img; /* its strings are those below */
 	char *backing_file, *snapshot;
 	bool growable;
+	bool norecovery; /* a dirty image is not repaired, and so read-only */
 	bool cow;	/* writes go to an overlay */
 	char *cow_file; /* absolute; NULL: one that vanishes */
 	unsigned commit_interval; /* seconds */

@@ -361,6 +361,7 @@ static const struct item items[] = {
 	SIMPLE("snapshot", set_snapshot),
 	SIMPLE("cow", set_cow),
 	FLAG("growable", set_true, growable),
+	FLAG("norecovery", set_true, norecovery),
 	NUMBER("commit_interval", commit_interval, 1, COMMIT_MAX),
 	FLAG("l2_cache_size", set_size, img.l2_cache_size),
 	FLAG("refcount_cache_size", set_size, img.refcount_cache_size),
@@ -412,7 +413,7 @@ static const struct item items[] = {
 	SIMPLE("key_file", not_yet), SIMPLE("key_fd", not_yet),
 	SIMPLE("idle_timeout", not_yet),
 	SIMPLE("io_uring", not_yet), SIMPLE("direct", not_yet),
-	SIMPLE("live", not_yet), SIMPLE("norecovery", not_yet),
+	SIMPLE("live", not_yet),
 	SIMPLE("lazy_refcounts", not_yet),
 };
 

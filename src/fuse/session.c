@@ -20,6 +20,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "core/admin/repair.h"
 #include "fuse/mountpoint.h"
 #include "fuse/ops.h"
 #include "fuse/ready.h"
@@ -72,9 +73,13 @@ static void print_error(const struct err *err)
 
 static int open_image(struct session *s, struct err *err)
 {
-	int rc = s->o->cow ? overlay_open(&s->server.img, s->o, err) :
-			     image_open(&s->server.img, s->o->image,
-					&s->o->img, err);
+	int rc;
+
+	if (!s->o->norecovery)
+		s->o->img.recover = repair_recover;
+	rc = s->o->cow ? overlay_open(&s->server.img, s->o, err) :
+			 image_open(&s->server.img, s->o->image, &s->o->img,
+				    err);
 
 	if (rc)
 		return rc;

@@ -64,7 +64,7 @@ refused "compress" comp.img
 
 # dirty and corrupt: read-only, with a line
 qemu-io -f qcow2 -c 'write -P 7 1M 3M' good.img >/dev/null
-for what in 01:dirty 02:corrupt; do
+for what in 03:corrupt 02:corrupt; do
 	cp good.img state.img
 	poke state.img 79 "${what%:*}"
 	sum=$(sum_of state.img)

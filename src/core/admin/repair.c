@@ -1,7 +1,9 @@
 #include "core/admin/repair.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
+#include "base/log.h"
 #include "core/admin/rebuild.h"
 #include "core/admin/repairwork.h"
 #include "core/format/qcow2.h"
@@ -137,4 +139,24 @@ int repair_image(struct hostfile *file, enum repair_mode mode,
 	r = repairhead_set_marks(file, 0, marks, &now, err);
 	res->marks = before & marks;
 	return r;
+}
+
+int repair_recover(struct hostfile *file, struct err *err)
+{
+	struct repair_result res;
+	int r;
+
+	log_line(LOG_LEVEL_WARN, "%s is marked dirty: counting its clusters anew",
+		 file->name);
+	r = repair_image(file, REPAIR_COUNTS, NULL, &res, err);
+	if (r < 0)
+		return r;
+	if (!sound(&res.after))
+		return err_set(err, -EUCLEAN, "more than refcounts is wrong");
+	log_line(LOG_LEVEL_WARN,
+		 "%s: repaired %" PRIu64 " errors and %" PRIu64
+		 " leaked clusters; it is no longer marked dirty",
+		 file->name, res.before.corruptions - res.after.corruptions,
+		 res.before.leaks - res.after.leaks);
+	return 0;
 }

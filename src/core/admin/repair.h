@@ -35,3 +35,10 @@ struct repair_result {
 int repair_image(struct hostfile *file, enum repair_mode mode,
 		 const struct check_opts *opts, struct repair_result *res,
 		 struct err *err);
+
+/*
+ * For image_opts.recover: REPAIR_COUNTS, with a line in the log. -EUCLEAN when
+ * something else is wrong with the image, too; its counts are not lowered then,
+ * and it stays marked.
+ */
+int repair_recover(struct hostfile *file, struct err *err);

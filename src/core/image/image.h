@@ -58,6 +58,11 @@ struct image_opts {
 	bool discard_ignore; /* keep clusters of discarded ranges: no unmap */
 	enum image_detect detect_zeroes; /* UNMAP: not with discard_ignore */
 	enum image_compress compress; /* write whole clusters compressed */
+	/* Called for an image that is marked dirty and shall be written, which
+	 * FILE is, locked: make its refcounts right and take the mark off. 0;
+	 * -EUCLEAN, -ENOTSUP: it stays dirty, and opens read-only; else the
+	 * image is not opened. NULL: dirty images open read-only. */
+	int (*recover)(struct hostfile *file, struct err *err);
 	bool no_flush;	     /* cache=unsafe: image_flush() does nothing */
 	/* bytes; 0 means the default (docs/man/rawcow.1) */
 	uint64_t l2_cache_size, refcount_cache_size, cluster_cache_size;
@@ -68,8 +73,8 @@ struct image; /* opaque */
 /*
  * Open the image at PATH. Returns 0, or -errno with a one-line text that says
  * what failed, on which file, and what to do. On failure nothing is left open
- * and no file was changed. An image marked dirty or corrupt, or with a bitmap
- * that could not be kept right, opens read-only even when not asked to:
+ * and no file was changed. An image marked corrupt, or dirty and not recovered,
+ * or with a bitmap that could not be kept right, opens read-only even when not asked to:
  * image_readonly_reason() then says why.
  */
 int image_open(struct image **out, const char *path,

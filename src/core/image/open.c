@@ -204,6 +204,28 @@ static int lock_file(struct image *img, const struct image_opts *opts,
 	return 0;
 }
 
+/* A dirty image that shall be written is repaired first. What cannot be
+ * repaired so stays marked, and downgrade() follows. */
+static int recover(struct image *img, struct parsed *p,
+		   const struct image_opts *opts, struct err *err)
+{
+	uint64_t marks = img->header.incompatible &
+			 (QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT);
+	int r;
+
+	if (img->state.readonly || !opts->recover ||
+	    marks != QCOW2_INCOMPAT_DIRTY)
+		return 0;
+	r = opts->recover(img->file, err);
+	if (r == -EUCLEAN || r == -ENOTSUP)
+		return 0;
+	if (r < 0)
+		return r;
+	free(p->cluster);
+	*p = (struct parsed){ 0 };
+	return parse(img, p, opts, err);
+}
+
 /* A bitmap that could not note changes must not miss any: false. */
 static bool keeps_bitmaps(struct image *img, const struct parsed *p,
 			  const struct image_opts *opts)
@@ -254,6 +276,8 @@ int open_image(struct image **out, struct hostfile *file,
 		r = lock_file(img, opts, err);
 	if (r == 0)
 		r = parse(img, &p, opts, err);
+	if (r == 0)
+		r = recover(img, &p, opts, err);
 	if (r == 0)
 		r = downgrade(img, &p, opts, err);
 	if (r == 0)
