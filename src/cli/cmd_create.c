@@ -139,11 +139,11 @@ static const struct args_opt keys[] = {
 	  AT(opts.compression), NULL },
 	{ 0, "lazy_refcounts", "on|off", args_on_off, AT(opts.lazy_refcounts),
 	  NULL },
+	{ 0, "extended_l2", "on|off", args_on_off, AT(opts.extended_l2), NULL },
 	{ 0, "backing_file", "FILE", take_string, AT(backing_file), NULL },
 	{ 0, "backing_fmt", "raw|qcow2", take_string, AT(backing_format),
 	  NULL },
 	{ 0, "size", "SIZE", take_size, 0, NULL },
-	{ 0, "extended_l2", NULL, refuse_later, 0, NULL },
 	{ 0, "data_file", NULL, refuse_later, 0, NULL },
 	{ 0, "data_file_raw", NULL, refuse_later, 0, NULL },
 	{ 0, "encryption", NULL, refuse_later, 0, NULL },
@@ -362,9 +362,10 @@ static void print_summary(const struct create_args *a)
 	char name[1024];
 
 	printf("Formatting '%s', fmt=qcow2 cluster_size=%" PRIu64
-	       " compression_type=%s size=%" PRIu64,
+	       " extended_l2=%s compression_type=%s size=%" PRIu64,
 	       err_escape(name, sizeof(name), a->image, strlen(a->image)),
 	       o->cluster_size ? o->cluster_size : 65536,
+	       o->extended_l2 ? "on" : "off",
 	       o->compression == QCOW2_COMPRESSION_ZSTD ? "zstd" : "zlib",
 	       num_round_up(o->size, QCOW2_SECTOR));
 	if (o->backing_file)

@@ -13,28 +13,43 @@
 #define ARGS_MAX 32
 
 static const unsigned cluster_bits[] = {9, 12, 16, 18, 21};
+/* with extended L2 entries */
+static const unsigned large_bits[] = {14, 16, 17, 21};
+static const unsigned widths[] = {1, 16, 64};
 #define N_CLUSTER 5u
+#define N_LARGE 4u
+#define N_WIDTH 3u
 #define N_REFCOUNT 7u
 #define N_V3 (N_CLUSTER * N_REFCOUNT * COMBO_BACKINGS * COMBO_COMPRESSEDS * 2u)
 #define N_V2 (N_CLUSTER * COMBO_BACKINGS * 2u * 2u)
+#define N_EXTENDED \
+	(N_LARGE * N_WIDTH * COMBO_BACKINGS * COMBO_COMPRESSEDS * 2u)
+#define N_ALL (N_V3 + N_V2 + N_EXTENDED)
 
 static void combo_decode(size_t n, struct combo *c)
 {
-	bool v3 = n < N_V3;
-	unsigned compresseds = v3 ? COMBO_COMPRESSEDS : 2;
+	bool v2 = n >= N_V3 && n < N_V3 + N_V2;
+	unsigned compresseds = v2 ? 2 : COMBO_COMPRESSEDS;
 
-	if (!v3)
+	c->extended = n >= N_V3 + N_V2;
+	if (v2)
 		n -= N_V3;
-	c->version = v3 ? 3 : 2;
+	if (c->extended)
+		n -= N_V3 + N_V2;
+	c->version = v2 ? 2 : 3;
 	c->snapshot = n % 2;
 	n /= 2;
 	c->backing = (enum combo_backing)(n % COMBO_BACKINGS);
 	n /= COMBO_BACKINGS;
 	c->compressed = (enum combo_compressed)(n % compresseds);
 	n /= compresseds;
-	c->cluster_bits = cluster_bits[n % N_CLUSTER];
-	n /= N_CLUSTER;
-	c->refcount_bits = v3 ? 1u << n : 16;
+	if (c->extended) {
+		c->cluster_bits = large_bits[n % N_LARGE];
+		c->refcount_bits = widths[n / N_LARGE];
+	} else {
+		c->cluster_bits = cluster_bits[n % N_CLUSTER];
+		c->refcount_bits = v2 ? 16 : 1u << n / N_CLUSTER;
+	}
 	/* Two references do not fit into one bit. */
 	if (c->refcount_bits == 1)
 		c->snapshot = false;
@@ -52,13 +67,13 @@ static void combo_decode(size_t n, struct combo *c)
 
 size_t combo_count(void)
 {
-	return N_V3 + N_V2;
+	return N_ALL;
 }
 
 void combo_get(size_t k, struct combo *c)
 {
-	/* 389 is prime and divides neither count. */
-	_Static_assert((N_V3 + N_V2) % 389, "no permutation");
+	/* 389 is prime and does not divide the count. */
+	_Static_assert(N_ALL % 389, "no permutation");
 	combo_decode(k * 389 % combo_count(), c);
 }
 
@@ -69,9 +84,10 @@ const char *combo_text(const struct combo *c, char buf[128])
 	static const char *const compressed[] = {"no", "zlib", "zstd"};
 
 	snprintf(buf, 128,
-		 "v%u cluster %u refcount %u backing %s compressed %s snapshot "
-		 "%s",
-		 c->version, 1u << c->cluster_bits, c->refcount_bits,
+		 "v%u%s cluster %u refcount %u backing %s compressed %s "
+		 "snapshot %s",
+		 c->version, c->extended ? " extended" : "",
+		 1u << c->cluster_bits, c->refcount_bits,
 		 backing[c->backing], compressed[c->compressed],
 		 c->snapshot ? "yes" : "no");
 	return buf;
@@ -249,6 +265,9 @@ static int make_image(const struct combo *c, uint64_t seed)
 	if (c->version == 3)
 		n += snprintf(opts + n, sizeof(opts) - (size_t)n,
 			      ",refcount_bits=%u", c->refcount_bits);
+	if (c->extended)
+		n += snprintf(opts + n, sizeof(opts) - (size_t)n,
+			      ",extended_l2=on");
 	if (c->compressed == COMBO_ZSTD)
 		snprintf(opts + n, sizeof(opts) - (size_t)n,
 			 ",compression_type=zstd");

@@ -28,6 +28,7 @@ struct combo {
 	enum combo_backing backing;
 	enum combo_compressed compressed;
 	bool snapshot;
+	bool extended; /* L2 entries, cluster_bits 14 at least */
 	uint64_t size; /* bytes, a multiple of 512 and of nothing more */
 };
 

@@ -43,7 +43,6 @@ const char *history_text(const struct history_kind *k, char buf[240])
 }
 
 /* Until they are there. */
-#define HAVE_EXTENDED_L2 0
 #define HAVE_DATA_FILE 0
 #define HAVE_CRYPT 0
 
@@ -56,8 +55,7 @@ static void draw_v3(struct history *h)
 	k->zstd = chance(h, 40);
 	k->lazy = chance(h, 15);
 	k->bitmap = chance(h, 25);
-	k->extended_l2 =
-		k->cluster_bits >= 14 && chance(h, 50) && HAVE_EXTENDED_L2;
+	k->extended_l2 = k->cluster_bits >= 14 && chance(h, 50);
 	if (chance(h, 20) && HAVE_DATA_FILE)
 		k->data_file = chance(h, 50) ? HISTORY_DATA_FILE
 					     : HISTORY_DATA_FILE_RAW;

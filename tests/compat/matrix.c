@@ -1,8 +1,8 @@
 /*
  * matrix: random operations on images of every kind, against plain memory.
  *
- * For each combination of version, cluster size, refcount width, backing
- * file, compression and snapshot an image is made by qemu-img, opened through
+ * For each combination of version, cluster size, L2 entries, refcount width,
+ * backing file, compression and snapshot an image is made by qemu-img, opened through
  * core/image (no FUSE), and written, zeroed, discarded, flushed, reopened and
  * read back. At the end QEMU must find it without errors and leaks and equal to
  * the oracle, rawcow's own check must agree, the snapshot must hold what it
@@ -70,14 +70,16 @@ static int run_open(struct run *r)
 static void pick_range(struct run *r, uint64_t *off, uint64_t *len)
 {
 	uint64_t cs = UINT64_C(1) << r->c.cluster_bits;
+	bool parts = r->c.extended && combo_random(&r->rnd) % 2;
+	uint64_t sub = parts ? cs / 32 : cs;
 	uint64_t max = NUM_MIN(r->c.size, NUM_MAX(3 * cs, UINT64_C(1) << 17));
 
 	*off = combo_random(&r->rnd) % r->c.size;
 	*len = 1 + combo_random(&r->rnd) % max;
 	switch (combo_random(&r->rnd) % 6) {
-	case 0: /* whole clusters */
-		*off = num_round_down(*off, cs);
-		*len = num_round_up(*len, cs);
+	case 0: /* whole clusters or subclusters */
+		*off = num_round_down(*off, sub);
+		*len = num_round_up(parts ? *len % (40 * sub) + 1 : *len, sub);
 		break;
 	case 1: /* sectors */
 		*off = num_round_down(*off, 512);

@@ -17,8 +17,6 @@ refused()
 	refuses_mount "$1" "$2" mnt -o ro
 }
 
-qemu-img create -q -f qcow2 -o extended_l2=on,cluster_size=128k ext.img 64M
-refused "extended.l2|subcluster" ext.img
 qemu-img create -q -f qcow2 -o data_file=data.bin data.img 64M
 refused "data.file" data.img
 qemu-img create -q -f qcow2 --object secret,id=s,data=x \

@@ -100,8 +100,6 @@ has_problem compressed-data img 2
 
 say "what cannot be checked"
 refuse_status=63
-qemu-img create -q -f qcow2 -o extended_l2=on,cluster_size=64k ext 1M
-refuses 'extended' "$RAWCOW" check ext
 qemu-img create -q -f qcow2 -o data_file=data.raw df 1M
 refuses 'data file' "$RAWCOW" check df
 refuse_status=1

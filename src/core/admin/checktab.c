@@ -34,6 +34,7 @@ struct checktab_l2 {
 /* An entry, and where it stands. */
 struct entry {
 	uint64_t raw, index;
+	uint64_t bitmap;     /* of an extended L2 entry */
 	uint64_t at;	     /* host offset */
 	enum checkrole role; /* of the table */
 };
@@ -216,12 +217,74 @@ static void count_fragments(struct l2walk *lw, uint64_t hoff)
 	lw->contiguous = hoff + lw->w->g.cluster_size;
 }
 
+/* Which subclusters have data, and which are zero, goes with the word. */
+static void check_bitmap(struct checkwalk *w, const struct checktab_l2 *t,
+			 const struct entry *e)
+{
+	const char *what = NULL;
+
+	if (e->raw & QCOW2_ENTRY_COMPRESSED)
+		what = e->bitmap ? "compressed data" : NULL;
+	else if (e->bitmap & e->bitmap >> QCOW2_SUBCLUSTERS & UINT32_MAX)
+		what = "subclusters that are both data and zero";
+	else if (e->bitmap & UINT32_MAX && !(e->raw & QCOW2_OFFSET_MASK))
+		what = "subclusters with data and no cluster";
+	if (what)
+		checkwalk_report(w, PROBLEM_L2_ENTRY, t->hoff,
+				 "entry %" PRIu64 " of the L2 table at %#"
+				 PRIx64 " has the bitmap %#" PRIx64 ": %s",
+				 e->index, t->hoff, e->bitmap, what);
+}
+
+/* The bitmap that E should have when its word becomes RAW. Where data and zero
+ * are both said, data stays; where data is lost, zero is better than what the
+ * backing file had there. */
+static uint64_t bitmap_for(const struct checkwalk *w, const struct entry *e,
+			   uint64_t raw)
+{
+	uint32_t data = (uint32_t)e->bitmap;
+	uint32_t zero = (uint32_t)(e->bitmap >> QCOW2_SUBCLUSTERS) & ~data;
+	bool was_compressed = e->raw & QCOW2_ENTRY_COMPRESSED;
+
+	if (!w->g.extended || raw & QCOW2_ENTRY_COMPRESSED)
+		return 0;
+	if (was_compressed) {
+		data = UINT32_MAX;
+		zero = 0;
+	}
+	if (!(raw & QCOW2_OFFSET_MASK)) {
+		zero |= w->h.backing_offset ? data : 0;
+		data = 0;
+	}
+	return (uint64_t)zero << QCOW2_SUBCLUSTERS | data;
+}
+
+static bool bitmap_sound(const struct checkwalk *w, const struct entry *e,
+			 uint64_t raw)
+{
+	return bitmap_for(w, e, raw) == e->bitmap;
+}
+
+/* Both words are in one sector, but two writes: who repairs holds the image
+ * marked meanwhile. */
+static int patch_l2(struct checkwalk *w, const struct entry *e, uint64_t raw)
+{
+	int ret = 0;
+
+	if (!bitmap_sound(w, e, raw))
+		ret = checkwalk_patch(w, e->at + 8, bitmap_for(w, e, raw),
+				      e->role);
+	return ret || raw == e->raw ? ret : patch(w, e, raw);
+}
+
 /* What an entry becomes that leads nowhere: zeroes, rather than what the
  * backing file had there at some time. */
 static uint64_t nothing(const struct checkwalk *w, uint64_t raw)
 {
 	bool zero = !(raw & QCOW2_ENTRY_COMPRESSED) && (raw & QCOW2_ENTRY_ZERO);
 
+	if (w->g.extended)
+		return 0; /* the bitmap says it */
 	return w->g.version >= 3 && (zero || w->h.backing_offset) ?
 		       QCOW2_ENTRY_ZERO : 0;
 }
@@ -233,7 +296,7 @@ static bool standard_sound(struct checkwalk *w, const struct checktab_l2 *t,
 	uint64_t hoff = e->raw & QCOW2_OFFSET_MASK;
 	uint64_t reserved = L2_RESERVED;
 
-	if (w->g.version < 3)
+	if (w->g.version < 3 || w->g.extended)
 		reserved |= QCOW2_ENTRY_ZERO;
 	*fixed = e->raw & ~reserved;
 	if (*fixed != e->raw)
@@ -261,7 +324,7 @@ static bool standard_sound(struct checkwalk *w, const struct checktab_l2 *t,
 				 " is outside the file", e->index, t->hoff,
 				 hoff);
 	}
-	return *fixed == e->raw;
+	return *fixed == e->raw && bitmap_sound(w, e, *fixed);
 }
 
 /* Data in a place that is somebody else's. What LUKS encrypts depends on the
@@ -271,6 +334,8 @@ static int move_data(struct checkwalk *w, const struct checktab_l2 *t,
 {
 	uint64_t hoff = raw & QCOW2_OFFSET_MASK;
 
+	if (w->g.extended && !(e->bitmap & UINT32_MAX))
+		return patch_l2(w, e, 0);
 	if (raw & QCOW2_ENTRY_ZERO)
 		return patch(w, e, QCOW2_ENTRY_ZERO);
 	if (w->h.crypt_method == QCOW2_CRYPT_LUKS)
@@ -292,7 +357,7 @@ static int standard_entry(struct l2walk *lw, const struct checktab_l2 *t,
 		count_fragments(lw, hoff);
 	if (!(fixed & QCOW2_OFFSET_MASK)) {
 		ret = hoff ? checkwalk_outside(w, hoff, w->g.cluster_size) : 0;
-		return ret || sound ? ret : patch(w, e, fixed);
+		return ret || sound ? ret : patch_l2(w, e, fixed);
 	}
 	if (t->active)
 		check_copied(w, PROBLEM_COPIED_L2, e->raw, hoff);
@@ -301,7 +366,7 @@ static int standard_entry(struct l2walk *lw, const struct checktab_l2 *t,
 	if (!ret && place == CHECKWALK_CONTESTED)
 		ret = move_data(w, t, e, fixed);
 	else if (!ret && !sound)
-		ret = patch(w, e, fixed);
+		ret = patch_l2(w, e, fixed);
 	return ret;
 }
 
@@ -358,21 +423,22 @@ static int compressed_entry(struct l2walk *lw, const struct checktab_l2 *t,
 				 " is outside the file", e->index, t->hoff,
 				 hoff);
 		ret = checkwalk_outside(w, start, len);
-		return ret ? ret : patch(w, e, nothing(w, e->raw));
+		return ret ? ret : patch_l2(w, e, nothing(w, e->raw));
 	}
 	check_stream(lw, fixed, hoff, start + len - hoff);
 	ret = checkwalk_name(w, start, len, CHECKROLE_COMPRESSED, t->refs,
 			     &place);
 	if (!ret && place == CHECKWALK_CONTESTED)
 		ret = move(w, e, fixed, start, len, t->refs);
-	else if (!ret && fixed != e->raw)
-		ret = patch(w, e, fixed);
+	else if (!ret && (fixed != e->raw || !bitmap_sound(w, e, fixed)))
+		ret = patch_l2(w, e, fixed);
 	return ret;
 }
 
 static int l2_table(struct l2walk *lw, const struct checktab_l2 *t)
 {
 	struct checkwalk *w = lw->w;
+	unsigned bits = w->g.entry_bits;
 	int ret = 0;
 
 	if (checkwalk_hole(w, t->hoff, w->g.cluster_size) ||
@@ -381,15 +447,19 @@ static int l2_table(struct l2walk *lw, const struct checktab_l2 *t)
 	lw->contiguous = 0;
 	for (uint64_t i = 0; i < w->g.l2_entries && !ret; i++) {
 		const struct entry e = {
-			.raw = be64_load(lw->table + i * 8),
+			.raw = be64_load(lw->table + (i << bits)),
+			.bitmap = w->g.extended
+				  ? be64_load(lw->table + (i << bits) + 8) : 0,
 			.index = i,
-			.at = t->hoff + i * 8,
+			.at = t->hoff + (i << bits),
 			.role = CHECKROLE_L2,
 		};
 
+		if (e.bitmap)
+			check_bitmap(w, t, &e);
 		if (e.raw & QCOW2_ENTRY_COMPRESSED)
 			ret = compressed_entry(lw, t, &e);
-		else if (e.raw)
+		else if (e.raw || e.bitmap)
 			ret = standard_entry(lw, t, &e);
 	}
 	return ret;

@@ -84,10 +84,22 @@ static int check_version2(const struct create_opts *o, struct err *err)
 		what = "compression_type other than zlib";
 	else if (o->lazy_refcounts)
 		what = "lazy_refcounts";
+	else if (o->extended_l2)
+		what = "extended_l2";
 	if (what)
 		return err_set(err, -EINVAL,
 			       "%s needs version 3; use compat=1.1", what);
 	return 0;
+}
+
+static int check_extended(const struct create_opts *o, struct err *err)
+{
+	if (!o->extended_l2 ||
+	    o->cluster_size >= 1U << QCOW2_EXTL2_CLUSTER_BITS_MIN)
+		return 0;
+	return err_set(err, -EINVAL,
+		       "extended_l2 needs clusters of 16k at least, and "
+		       "cluster_size is %" PRIu64, o->cluster_size);
 }
 
 static int check_backing(const struct create_opts *o, struct err *err)
@@ -109,9 +121,11 @@ static int check_backing(const struct create_opts *o, struct err *err)
 	    strlen(o->backing_file) > QCOW2_MAX_BACKING_NAME)
 		return err_set(err, -EINVAL, "the backing file's name must "
 			       "have 1 to %u bytes", QCOW2_MAX_BACKING_NAME);
-	if (o->prealloc != CREATE_PREALLOC_OFF)
+	/* with subclusters a place does not hide what is behind it */
+	if (o->prealloc != CREATE_PREALLOC_OFF && !o->extended_l2)
 		return err_set(err, -EINVAL, "preallocation would hide the "
-			       "backing file; leave one of them out");
+			       "backing file; leave one of them out, or add "
+			       "extended_l2=on");
 	return 0;
 }
 
@@ -121,6 +135,8 @@ static int check_options(const struct create_opts *o, struct err *err)
 
 	if (!ret)
 		ret = check_version2(o, err);
+	if (!ret)
+		ret = check_extended(o, err);
 	if (!ret)
 		ret = check_backing(o, err);
 	if (!ret && !codec_get(o->compression))
@@ -147,9 +163,10 @@ static int l1_too_big(const struct creation *c)
 {
 	unsigned bits = c->g.cluster_bits;
 
-	/* An L1 table of 32 MiB maps 2^22 L2 tables of 2^(bits - 3) clusters. */
+	/* An L1 table of 32 MiB maps 2^22 L2 tables of a cluster each. */
 	while (++bits <= QCOW2_CLUSTER_BITS_MAX) {
-		if (num_div_ceil(c->g.size, 1ULL << (2 * bits - 3)) <=
+		if (num_div_ceil(c->g.size,
+				 1ULL << (2 * bits - c->g.entry_bits)) <=
 		    QCOW2_MAX_L1_BYTES / 8)
 			return err_set(c->err, -EFBIG,
 				"clusters of %" PRIu64 " bytes cannot map "
@@ -273,11 +290,12 @@ static void fill_l1(const struct creation *c, void *buf, uint64_t first,
 				   QCOW2_ENTRY_COPIED);
 }
 
+/* An extended entry's bitmap stays 0: room, and no data in it yet. */
 static void fill_l2(const struct creation *c, void *buf, uint64_t first,
 		    uint64_t n)
 {
 	for (uint64_t i = 0; i < n; i++)
-		be64_store((uint8_t *)buf + i * 8,
+		be64_store((uint8_t *)buf + (i << c->g.entry_bits),
 			   ((c->lay.data + first + i) << c->g.cluster_bits) |
 				   QCOW2_ENTRY_COPIED);
 }
@@ -294,7 +312,8 @@ static int write_tables(struct creation *c)
 	if (!ret)
 		ret = write_table(c, l->l1, l->n_l2, 6, fill_l1);
 	if (!ret)
-		ret = write_table(c, l->l2, l->n_data, 6, fill_l2);
+		ret = write_table(c, l->l2, l->n_data, c->g.entry_bits + 3,
+				  fill_l2);
 	if (ret)
 		return err_set_sys(c->err, ret, "cannot write the tables");
 	return 0;
@@ -362,6 +381,8 @@ static void header_fields(const struct creation *c, struct header *h)
 	};
 	if (o->compression != QCOW2_COMPRESSION_ZLIB)
 		h->incompatible |= QCOW2_INCOMPAT_COMPRESSION;
+	if (o->extended_l2)
+		h->incompatible |= QCOW2_INCOMPAT_EXTL2;
 	if (o->lazy_refcounts)
 		h->compatible |= QCOW2_COMPAT_LAZY_REFCOUNTS;
 }
@@ -447,7 +468,7 @@ static void count_work(struct creation *c)
 	const struct layout *l = &c->lay;
 
 	c->work = num_div_ceil(l->total << c->g.refcount_order, 8) +
-		  l->n_data * 8 + l->n_l2 * 8 + l->n_refblock * 8;
+		  (l->n_data << c->g.entry_bits) + l->n_l2 * 8 + l->n_refblock * 8;
 	if (c->opts->prealloc == CREATE_PREALLOC_FULL)
 		c->work += l->n_data << c->g.cluster_bits;
 	/* whole sectors are written: leave some room below 1000 permille */
@@ -469,6 +490,8 @@ int create_image(struct hostfile *file, const struct create_opts *opts,
 	geom_init(&c.g, o.version, (unsigned)__builtin_ctzll(o.cluster_size),
 		  (unsigned)__builtin_ctz(o.refcount_bits),
 		  (uint8_t)o.compression, o.size);
+	if (o.extended_l2)
+		geom_extend(&c.g);
 	ret = lay_out(&c);
 	if (ret)
 		return ret;

@@ -8,7 +8,8 @@
 
 enum create_prealloc {
 	CREATE_PREALLOC_OFF,
-	CREATE_PREALLOC_METADATA, /* all clusters mapped, host file sparse */
+	CREATE_PREALLOC_METADATA, /* all clusters have a place, host file
+				     sparse */
 	CREATE_PREALLOC_FALLOC,	  /* and the host has room for them */
 	CREATE_PREALLOC_FULL,	  /* and zeroes were written */
 };
@@ -20,6 +21,7 @@ struct create_opts {
 	unsigned refcount_bits;	 /* 1..64, a power of two; 0: 16 */
 	unsigned compression;	 /* enum qcow2_compression */
 	bool lazy_refcounts;	 /* sets the compatible bit only */
+	bool extended_l2;	 /* subclusters; clusters of 16 KiB at least */
 	const char *backing_file; /* as it is stored in the header, or NULL */
 	const char *backing_format; /* "raw" or "qcow2"; needed with a file */
 	enum create_prealloc prealloc;

@@ -118,10 +118,11 @@ struct flags {
 static bool fix_flags(struct flags *f, uint8_t *t, uint64_t n, bool l2)
 {
 	struct checkwalk *w = f->w;
+	unsigned bits = l2 ? w->g.entry_bits : 3;
 	bool changed = false;
 
 	for (uint64_t i = 0; i < n; i++) {
-		uint64_t raw = be64_load(t + i * 8);
+		uint64_t raw = be64_load(t + (i << bits));
 		uint64_t hoff = raw & QCOW2_OFFSET_MASK;
 		uint64_t want = raw & ~QCOW2_ENTRY_COPIED;
 
@@ -134,7 +135,7 @@ static bool fix_flags(struct flags *f, uint8_t *t, uint64_t n, bool l2)
 			want |= QCOW2_ENTRY_COPIED;
 		if (want == raw)
 			continue;
-		be64_store(t + i * 8, want);
+		be64_store(t + (i << bits), want);
 		changed = true;
 	}
 	return changed;
@@ -157,7 +158,7 @@ static bool owned(struct checkwalk *w, uint64_t hoff, uint64_t len,
 static int fix_flags_at(struct flags *f, uint64_t hoff, uint64_t n, bool l2)
 {
 	struct checkwalk *w = f->w;
-	size_t len = (size_t)n * 8;
+	size_t len = (size_t)n << (l2 ? w->g.entry_bits : 3);
 	autofree uint8_t *t = mem_array(len, 1);
 	int r;
 

@@ -33,8 +33,7 @@ static const struct disk_feature known[] = {
 
 /* Incompatible bits that keep rawcow from opening an image. */
 #define REFUSED                                                               \
-	(~QCOW2_INCOMPAT_KNOWN | QCOW2_INCOMPAT_DATA_FILE |                   \
-	 QCOW2_INCOMPAT_EXTL2)
+	(~QCOW2_INCOMPAT_KNOWN | QCOW2_INCOMPAT_DATA_FILE)
 
 static bool find_in_table(char buf[FEATURE_NAME_MAX], enum feature_class cls,
 			  unsigned bit, const void *table, size_t n)

@@ -170,7 +170,8 @@ struct image_extent {
 	enum image_extent_kind kind;
 	uint64_t len;	  /* bytes, >= 1, inside the disk */
 	unsigned depth;	  /* 0: this image, 1: its backing file, ... */
-	bool has_hoff;	  /* hoff is meaningful: DATA, and ZERO with a place */
+	bool has_hoff;	  /* hoff is meaningful: DATA, and ZERO or HOLE with
+			     a place */
 	uint64_t hoff;	  /* host offset in the file at that depth */
 	bool host_hole;	  /* image_map_host() only: DATA, but the host file has
 			     a hole there, so it reads as zero */

@@ -55,6 +55,21 @@ static int map_behind(struct image *img, uint64_t off, uint64_t max,
 		      : map_one(b->image, off, max, depth + 1, out);
 }
 
+/* Subclusters of IMG without data, in a cluster that has room for them: where
+ * nothing is behind them, the place is still told, as QEMU does. */
+static int map_reserved(struct image *img, uint64_t off,
+			const struct extent *e, unsigned depth,
+			struct image_extent *out)
+{
+	int r = map_behind(img, off, e->len, depth, out);
+
+	if (r == 0 && out->kind == IMAGE_EXTENT_HOLE && out->depth == depth) {
+		out->has_hoff = true;
+		out->hoff = e->hoff;
+	}
+	return r;
+}
+
 static enum image_extent_kind kind_of(enum l2entry_kind kind)
 {
 	switch (kind) {
@@ -84,6 +99,8 @@ static int map_one(struct image *img, uint64_t off, uint64_t max,
 		return r;
 	if (e.kind == L2ENTRY_UNALLOCATED)
 		return map_behind(img, off, e.len, depth, out);
+	if (e.kind == L2ENTRY_RESERVED)
+		return map_reserved(img, off, &e, depth, out);
 	*out = (struct image_extent){
 		.kind = kind_of(e.kind),
 		.len = e.len,
