@@ -41,6 +41,12 @@ enum seed_bug {
 	SEED_WIDTH_EARLY,	   /* R1: header before refcounts of another width */
 	SEED_DOWNGRADE_EARLY,	   /* version 2 while entries have zero flags */
 	SEED_AUTOCLEAR_LATE,	   /* unknown autoclear bits cleared after data */
+	SEED_BITMAP_UNMARKED,	   /* bitmaps: in use not stable before data */
+	SEED_BITMAP_DIR_EARLY,	   /* R1 R7: a bitmap directory before its target */
+	SEED_BITMAP_CLEAN_EARLY,   /* bitmaps: said to be right, then left behind */
+	SEED_BITMAP_FREED_EARLY,   /* R4: old bitmaps freed before the switch */
+	SEED_BITMAP_EXT_EARLY,	   /* R1: the marker before what it uncovers */
+	SEED_BITMAP_EXT_TORN,	   /* R7: two sectors of an extension as one */
 	SEED_MAX
 };
 

@@ -53,6 +53,7 @@ void checker_fini(struct checker *c)
 	free(c->stamp);
 	free(c->refs);
 	free(c->copied);
+	free(c->bits);
 	for (unsigned t = 0; t < CHECKER_TREES; t++)
 		free(c->map[t]);
 	checker_init(c);
@@ -366,6 +367,151 @@ static int walk_snapshots(struct checker *c, const uint8_t *img, uint64_t file)
 		     "snapshot table");
 }
 
+/* --- bitmaps ------------------------------------------------------------------ */
+
+/* Claim the data of a bitmap's table; its bits to c->bits if WANTED. */
+static int walk_bitmap_table(struct checker *c, const uint8_t *img,
+			     uint64_t table, uint64_t entries, uint64_t file,
+			     uint8_t *first, bool wanted)
+{
+	if (claim(c, CHECKER_BITMAP, table, entries * 8, file, "bitmap table"))
+		return -1;
+	if (wanted && entries * csize(c) > c->bits_cap) {
+		c->bits_cap = entries * csize(c);
+		c->bits = grow(c->bits, c->bits_cap);
+	}
+	for (uint64_t i = 0; i < entries; i++) {
+		uint64_t raw = rd64(img + table + i * 8);
+		uint64_t off = raw & ENTRY_OFF;
+		uint8_t fill = raw & 1 ? 0xff : 0;
+
+		if (raw & ~(ENTRY_OFF | 1) || (off && (raw & 1)))
+			return fault(c, "bitmap table entry %#" PRIx64, raw);
+		if (off && claim(c, CHECKER_BITMAP, off, csize(c), file,
+				 "bitmap data"))
+			return -1;
+		if (!i)
+			*first = off ? img[off] : fill;
+		if (!wanted)
+			continue;
+		if (off)
+			memcpy(c->bits + i * csize(c), img + off, csize(c));
+		else
+			memset(c->bits + i * csize(c), fill, csize(c));
+	}
+	return 0;
+}
+
+/* Is V what a smaller disk leaves of FULL? */
+static bool is_cut(uint8_t full, uint8_t v)
+{
+	for (unsigned n = 1; n <= 8; n++)
+		if (v == (full & ((1U << n) - 1)))
+			return true;
+	return false;
+}
+
+static int walk_bitmap(struct checker *c, const uint8_t *img, const uint8_t *p,
+		       uint64_t file)
+{
+	uint64_t entries = rd32(p + 8), bits, need;
+	uint32_t flags = rd32(p + 12);
+	uint8_t first = 0;
+	bool clean = !(flags & 1), a = p[24] == 'a';
+
+	if (flags & ~7U || p[16] != 1 || p[17] < 9 || p[17] > 31)
+		return fault(c, "bitmap '%c' has a wrong field", p[24]);
+	bits = (c->h.size + (1ULL << p[17]) - 1) >> p[17];
+	need = ((bits + 7) / 8 + csize(c) - 1) / csize(c);
+	if (clean && entries != (need ? need : 1))
+		return fault(c, "bitmap '%c' has %" PRIu64 " table entries, not %"
+				PRIu64, p[24], entries, need);
+	if (walk_bitmap_table(c, img, rd64(p), entries, file, &first, a))
+		return -1;
+	if (a && clean && (flags & 2)) {
+		c->notes = true;
+		c->granularity = p[17];
+	}
+	if (p[24] == 'd' && clean && c->bitmap_bits &&
+	    !is_cut(c->bitmap_bits, first))
+		return fault(c, "bitmap 'd' begins with %#x", first);
+	return 0;
+}
+
+static int walk_bitmap_dir(struct checker *c, const uint8_t *img,
+			   const uint8_t *x, uint64_t file)
+{
+	uint64_t len = rd64(x + 8), off = rd64(x + 16), pos = 0;
+	uint32_t n = rd32(x);
+
+	if (!n || rd32(x + 4))
+		return fault(c, "bitmaps extension: %u bitmaps", n);
+	if (claim(c, CHECKER_BITMAP, off, len, file, "bitmap directory"))
+		return -1;
+	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t *p = img + off + pos;
+		uint64_t size;
+
+		if (len - pos < 24)
+			return fault(c, "bitmap directory too short");
+		size = (24ULL + (p[18] << 8 | p[19]) + rd32(p + 20) + 7) & ~7ULL;
+		if (len - pos < size)
+			return fault(c, "bitmap directory too short");
+		if (walk_bitmap(c, img, p, file))
+			return -1;
+		pos += size;
+	}
+	return pos == len ? 0 : fault(c, "bitmap directory too long");
+}
+
+/* The header's extensions, and the cluster's part that they and the name of the
+ * backing file take. */
+static int walk_header(struct checker *c, const uint8_t *img, uint64_t file)
+{
+	uint64_t at = c->h.version == 2 ? 72 : rd32(img + 100);
+	uint64_t end = c->h.backing_off ? c->h.backing_off : csize(c);
+	const uint8_t *bitmaps = NULL;
+
+	while (at + 8 <= end && rd32(img + at)) {
+		uint64_t len = rd32(img + at + 4);
+
+		if (len > end - at - 8)
+			return fault(c, "header extension at %#" PRIx64
+					" too long", at);
+		if (rd32(img + at) == 0x23852875) {
+			if (bitmaps || len != 24)
+				return fault(c, "bitmaps extension");
+			bitmaps = img + at + 8;
+		}
+		at += 8 + ((len + 7) & ~7ULL);
+	}
+	at += 8;
+	if (c->h.backing_off && c->backing_name) {
+		size_t n = strlen(c->backing_name);
+
+		at = c->h.backing_off + n;
+		if (rd32(img + 16) != n || at > csize(c) ||
+		    memcmp(img + c->h.backing_off, c->backing_name, n))
+			return fault(c, "the backing file's name is wrong");
+	}
+	if (at > csize(c))
+		at = csize(c);
+	if (claim(c, CHECKER_HEADER, 0, at, file, "header"))
+		return -1;
+	c->notes = false;
+	if (!(c->h.autoclear & 1))
+		return 0;
+	return bitmaps ? walk_bitmap_dir(c, img, bitmaps, file) :
+			 fault(c, "autoclear bit without bitmaps");
+}
+
+bool checker_misses(const struct checker *c, uint64_t sec)
+{
+	uint64_t bit = sec * 512 >> c->granularity;
+
+	return c->notes && !(c->bits[bit / 8] >> bit % 8 & 1);
+}
+
 static int claim_refblocks(struct checker *c, const uint8_t *img,
 			   uint64_t file)
 {
@@ -471,7 +617,7 @@ int checker_run(struct checker *c, const uint8_t *img, uint64_t len)
 	if (read_head(c, img, len))
 		return -1;
 	reserve(c, len);
-	if (claim(c, CHECKER_HEADER, 0, 104, len, "header") ||
+	if (walk_header(c, img, len) ||
 	    claim_refblocks(c, img, len) ||
 	    walk_tree(c, img, c->h.l1_off, c->h.l1_entries, 1, len) ||
 	    walk_snapshots(c, img, len) || compare_counts(c, img))

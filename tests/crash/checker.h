@@ -26,6 +26,7 @@ enum checker_role {
 	CHECKER_SNAP_L1,
 	CHECKER_DATA,
 	CHECKER_COMPRESSED,
+	CHECKER_BITMAP, /* directory, tables, data */
 	CHECKER_ROLES
 };
 
@@ -70,6 +71,15 @@ struct checker {
 	uint64_t *copied; /* clusters that the active tree marks COPIED */
 	size_t n_copied, copied_cap;
 	uint64_t leaks, benign;
+	/* The bitmap "a", if it is there and says that it is right: its bits, as
+	 * stored, and their granularity. */
+	bool notes;
+	uint8_t *bits;
+	uint64_t bits_cap;
+	unsigned granularity;
+	/* what must be so in every image, see struct enumerate; 0, NULL: not */
+	const char *backing_name;
+	uint8_t bitmap_bits;
 	char text[200]; /* of the first fault */
 	/* told of each table that the walk meets; may be NULL */
 	void (*table)(void *arg, enum checker_role role, uint64_t off,
@@ -79,6 +89,10 @@ struct checker {
 
 void checker_init(struct checker *c);
 void checker_fini(struct checker *c);
+
+/* After checker_run(): would who trusts the bitmap "a" miss a change of guest
+ * sector SEC? */
+bool checker_misses(const struct checker *c, uint64_t sec);
 
 /* 0, or -1 with c->text. Streams are not decompressed. On 0 the maps, roles and
  * counts are those of this image. */

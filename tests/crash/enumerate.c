@@ -27,6 +27,7 @@ struct pair {
 	uint32_t tree; /* 0: the active one, else the id of a snapshot */
 	uint32_t sectors; /* inside the file */
 	uint64_t end; /* sectors of the disk, in that state */
+	bool missed;  /* a bitmap that says it is right does not have it */
 };
 
 struct engine {
@@ -235,6 +236,11 @@ static void judge(struct engine *g, const struct pair *p, uint64_t sec,
 						data) :
 			  oracle_check(g->e->oracle, sec, data);
 
+	if (p->missed && sec < p->end &&
+	    !oracle_unchanged(g->e->oracle, sec, data))
+		bad(g, ENUMERATE_LOST, host_sec, host_sec ? data : NULL,
+		    "guest sector %" PRIu64 " has changed, and the bitmap does "
+		    "not say so", sec);
 	if (v == ORACLE_OK)
 		return;
 	bad(g, v == ORACLE_LOST ? ENUMERATE_LOST : ENUMERATE_FOREIGN, host_sec,
@@ -349,6 +355,18 @@ static void check_new_data(struct engine *g, const struct var *v)
 	}
 }
 
+/* Would a change of any sector of guest cluster GIDX be missed? */
+static bool is_missed(const struct engine *g, uint64_t gidx)
+{
+	uint64_t per = 1ULL << (g->chk.h.cluster_bits - 9);
+
+	for (uint64_t i = 0; i < per && g->chk.notes; i++)
+		if ((gidx * per + i) * SECTOR < g->chk.h.size &&
+		    checker_misses(&g->chk, gidx * per + i))
+			return true;
+	return false;
+}
+
 static void collect_pairs(struct engine *g, uint64_t len)
 {
 	uint64_t cs = 1ULL << g->chk.h.cluster_bits;
@@ -361,6 +379,7 @@ static void collect_pairs(struct engine *g, uint64_t len)
 			uint64_t off = p.raw & 0x00fffffffffffe00ULL, room;
 
 			p.sectors = (uint32_t)(cs / SECTOR);
+			p.missed = !t && is_missed(g, i);
 			if (!(p.raw >> 62) && off + cs > len) {
 				room = off < len ? len - off : 0;
 				p.sectors = (uint32_t)(room / SECTOR);
@@ -368,7 +387,7 @@ static void collect_pairs(struct engine *g, uint64_t len)
 			if (!enumerate_set_add(&g->pair_set,
 					       mix(mix(p.raw) + i * 64 + p.tree +
 						   p.end * 0x10001) +
-						       p.sectors))
+						       p.sectors * 2 + p.missed))
 				continue;
 			if (g->npair == g->pair_cap) {
 				g->pair_cap = g->pair_cap * 2 + 256;
@@ -956,6 +975,8 @@ static void setup(struct engine *g, struct enumerate *e)
 	checker_init(&g->chk);
 	g->chk.table = table_met;
 	g->chk.table_arg = g;
+	g->chk.backing_name = e->backing_name;
+	g->chk.bitmap_bits = e->bitmap_bits;
 }
 
 static void rewind_log(struct engine *g)

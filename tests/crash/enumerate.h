@@ -60,6 +60,8 @@ struct enumerate {
 	void *arg;
 	uint64_t seed;
 	uint64_t stale_autoclear; /* must be clear before any other change */
+	const char *backing_name; /* that every state must have, or NULL */
+	uint8_t bitmap_bits;	  /* of bitmap "d" (imgmake.h); 0: it has none */
 	uint64_t product_max;	  /* 0: 4096 */
 	bool keep_going;	  /* after a fault */
 	struct enumerate_stats *stats;

@@ -58,6 +58,16 @@ static const struct {
 	  { .version = 3, .cluster_bits = 12, .refcount_order = 1,
 	    .clusters = 64, .preset = MIX, .snapshot = true,
 	    .compress = true } },
+	{ "512 v3 rc16 bitmaps",
+	  { .version = 3, .cluster_bits = 9, .refcount_order = 4,
+	    .clusters = 160, .preset = MIX, .bitmaps = 9 } },
+	{ "4k v3 rc16 bitmaps, extension across sectors",
+	  { .version = 3, .cluster_bits = 12, .refcount_order = 4,
+	    .clusters = 64, .preset = MIX, .bitmaps = 13, .ext_fill = 376 } },
+	{ "4k v3 rc16 backing, end marker at the end of a sector",
+	  { .version = 3, .cluster_bits = 12, .refcount_order = 4,
+	    .clusters = 64, .preset = MIX, .backing_sectors = 200,
+	    .ext_fill = 368 } },
 };
 
 unsigned workload_configs(void)
@@ -73,6 +83,11 @@ const char *workload_config_name(unsigned config)
 const struct imgmake *workload_config(unsigned config)
 {
 	return &configs[config].m;
+}
+
+bool workload_has_bitmaps(unsigned config)
+{
+	return configs[config].m.bitmaps || configs[config].m.ext_fill;
 }
 
 /* Places in clusters, with a part in eighths of a cluster (0, 8: whole). */
@@ -106,6 +121,8 @@ static const struct {
 	{ WORKLOAD_WRITE_FLUSH_1, 5, 0, 1 },
 	{ WORKLOAD_WRITE_FLUSH_2, 0, 0, 1 },
 	{ WORKLOAD_WRITE, 100, 0, 80 }, /* ten clusters, a new L2 table */
+	{ WORKLOAD_BITMAP_ADD, 0, 0, 0 },
+	{ WORKLOAD_BITMAP_REMOVE, 0, 0, 0 },
 };
 
 uint64_t workload_alphabet(void)
@@ -199,6 +216,9 @@ void workload_random(struct workload *w, unsigned config, uint64_t seed)
 	for (uint64_t i = 0; i < ops; i++) {
 		enum workload_type t = random_type(&s);
 
+		if (workload_has_bitmaps(config) && next(&s) % 8 == 0)
+			t = next(&s) % 3 ? WORKLOAD_BITMAP_ADD :
+					   WORKLOAD_BITMAP_REMOVE;
 		/* most of it where something is already */
 		at = next(&s) % 3 ? next(&s) % 16 : next(&s) % clusters;
 		at = at * spc + (next(&s) % 2 ? next(&s) % spc : 0);
@@ -216,7 +236,8 @@ void workload_print(const struct workload *w)
 	static const char *const names[] = {
 		"write", "zero", "discard", "flush", "commit", "reopen",
 		"snapshot", "apply", "delete", "resize",
-		"write+flush1", "write+flush2",
+		"write+flush1", "write+flush2", "add bitmap",
+		"remove bitmap",
 	};
 
 	printf("workload %s: image \"%s\"\n", w->name,

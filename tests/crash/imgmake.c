@@ -197,6 +197,37 @@ static void make_counts(struct making *k, uint64_t reftable)
 	}
 }
 
+/* The directory, and the extension's data at X that names it. */
+static void make_bitmaps(struct making *k, uint8_t *x)
+{
+	uint64_t dir = take(k, 1, 1), bits, bytes;
+
+	bits = k->m->clusters * k->cs >> k->m->bitmaps;
+	bytes = (bits + 7) / 8;
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t n = (bytes + k->cs - 1) / k->cs;
+		uint64_t table = take(k, (n * 8 + k->cs - 1) / k->cs, 1);
+		uint8_t *p = k->out->img + dir + i * 32;
+
+		wr64(p, table);
+		wr32(p + 8, (uint32_t)n);
+		wr32(p + 12, i ? 0 : 2);
+		p[16] = 1;
+		p[17] = (uint8_t)k->m->bitmaps;
+		p[19] = 1;
+		p[24] = i ? 'd' : 'a';
+		if (i) {
+			uint64_t data = take(k, 1, 1);
+
+			wr64(k->out->img + table, data);
+			k->out->img[data] = IMGMAKE_BITS;
+		}
+	}
+	wr32(x, 2);
+	wr64(x + 8, 64);
+	wr64(x + 16, dir);
+}
+
 static void make_header(struct making *k, uint64_t reftable, uint64_t l1,
 			uint32_t entries)
 {
@@ -213,9 +244,21 @@ static void make_header(struct making *k, uint64_t reftable, uint64_t l1,
 	wr64(p + 48, reftable);
 	wr32(p + 56, 1);
 	if (m->version == 3) {
-		wr64(p + 88, m->autoclear);
+		wr64(p + 88, m->autoclear | (m->bitmaps ? 1 : 0));
 		wr32(p + 96, m->refcount_order);
 		wr32(p + 100, 112);
+	}
+	if (m->ext_fill) {
+		wr32(p + pos, 0xf111f111);
+		wr32(p + pos + 4, m->ext_fill);
+		memset(p + pos + 8, 'f', m->ext_fill);
+		pos += 8 + m->ext_fill;
+	}
+	if (m->bitmaps) {
+		wr32(p + pos, 0x23852875);
+		wr32(p + pos + 4, 24);
+		make_bitmaps(k, p + pos + 8);
+		pos += 32;
 	}
 	if (m->backing_sectors) {
 		wr32(p + pos, 0xe2792aca);

@@ -19,6 +19,12 @@ struct imgmake {
 	const char *preset;
 	bool snapshot;		  /* an internal snapshot shares everything */
 	uint64_t autoclear;	  /* bits to set (version 3) */
+	/* two bitmaps with this many granularity bits, 0: none. "a" notes
+	 * changes and is empty, "d" is disabled and has IMGMAKE_BITS */
+	unsigned bitmaps;
+	/* an unknown header extension of so many bytes (a multiple of 8) in
+	 * front of the others moves them to the edge of a sector */
+	unsigned ext_fill;
 	uint64_t backing_sectors; /* 0: no backing file */
 	/* leaked clusters, so that the file ends just below this offset: brings
 	 * the growth of refcount structures near */
@@ -36,6 +42,7 @@ struct imgmake_out {
 };
 
 #define IMGMAKE_BACKING_NAME "base.raw"
+#define IMGMAKE_BITS 0xa5 /* the first byte of bitmap "d" */
 
 void imgmake_build(const struct imgmake *m, struct imgmake_out *out);
 void imgmake_free(struct imgmake_out *out);

@@ -70,6 +70,18 @@ static const struct {
 	  { 6, 8, -1 } },
 	{ SEED_AUTOCLEAR_LATE, "autoclear-late", "autoclear", BY_STATES,
 	  { 8, -1 } },
+	{ SEED_BITMAP_UNMARKED, "bitmap-unmarked", "R10", BY_STATES,
+	  { 14, 15, -1 } },
+	{ SEED_BITMAP_CLEAN_EARLY, "bitmap-clean-early", "R10", BY_STATES,
+	  { 14, 15, -1 } },
+	{ SEED_BITMAP_DIR_EARLY, "bitmap-dir-early", "R1 R7", BY_STATES,
+	  { 14, 15, -1 } },
+	{ SEED_BITMAP_FREED_EARLY, "bitmap-freed-early", "R4", BY_STATES,
+	  { 14, 15, -1 } },
+	{ SEED_BITMAP_EXT_EARLY, "bitmap-ext-early", "R1", BY_STATES,
+	  { 16, -1 } },
+	{ SEED_BITMAP_EXT_TORN, "bitmap-ext-torn", "R7", BY_STATES,
+	  { 15, -1 } },
 };
 
 static const char *const faults[] = { "corrupt", "lost", "foreign", "order",

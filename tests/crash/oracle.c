@@ -185,6 +185,16 @@ enum oracle_verdict oracle_check(const struct oracle *o, uint64_t sec,
 	return gen == ORACLE_ZERO ? ORACLE_LOST : ORACLE_FOREIGN;
 }
 
+bool oracle_unchanged(const struct oracle *o, uint64_t sec, const uint8_t *data)
+{
+	uint32_t gen;
+
+	if (!o->s || sec >= o->sectors)
+		return true;
+	return identify(o, sec, data, &gen) &&
+	       same(o, sec, o->s[sec].gen[0], gen);
+}
+
 /* Of the snapshots, the one with ID. */
 static const struct oracle_snapshot *by_id(const struct oracle *o, uint32_t id)
 {

@@ -74,6 +74,10 @@ void oracle_flush_ack(struct oracle *o);
 enum oracle_verdict oracle_check(const struct oracle *o, uint64_t sec,
 				 const uint8_t *data);
 
+/* Is DATA what sector SEC held before the run? */
+bool oracle_unchanged(const struct oracle *o, uint64_t sec,
+		      const uint8_t *data);
+
 /* The same for the snapshot ID, whose sectors never change. */
 enum oracle_verdict oracle_check_snapshot(const struct oracle *o, uint32_t id,
 					  uint64_t sec, const uint8_t *data);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "core/admin/bitmap.h"
 #include "core/admin/resize.h"
 #include "core/admin/snapshot.h"
 #include "core/image/image.h"
@@ -342,6 +343,23 @@ static struct workload_op inside(const struct workload_op *op,
 	return in;
 }
 
+/* The bitmap "x" comes or goes, if it is not there or is. */
+static int bitmap_op(struct running *k, const struct workload_op *op)
+{
+	struct err err = { "" };
+	int rc;
+
+	if (!workload_has_bitmaps(k->w->config))
+		return 0;
+	if (op->type == WORKLOAD_BITMAP_ADD)
+		rc = bitmap_add(k->img, "x", 0, &err);
+	else
+		rc = bitmap_remove(k->img, "x", &err);
+	if (rc == -EEXIST || rc == -ENOENT)
+		return 0;
+	return rc ? say(k->r, "%s", err.text), rc : 0;
+}
+
 static int do_op(struct running *k, unsigned i)
 {
 	const struct workload_op whole = inside(&k->w->op[i], &k->model);
@@ -362,6 +380,9 @@ static int do_op(struct running *k, unsigned i)
 		return snapshot_op(k, i);
 	case WORKLOAD_RESIZE:
 		return resize_op(k, i);
+	case WORKLOAD_BITMAP_ADD:
+	case WORKLOAD_BITMAP_REMOVE:
+		return bitmap_op(k, op);
 	case WORKLOAD_WRITE:
 	case WORKLOAD_ZERO:
 	case WORKLOAD_DISCARD:
@@ -679,6 +700,8 @@ static int check_end(struct running *k)
 	else if (c.leaks > k->start->leaks)
 		rc = say(k->r, "after close: %" PRIu64 " clusters leaked",
 			 c.leaks - k->start->leaks);
+	else if (workload_config(k->w->config)->bitmaps && !c.notes)
+		rc = say(k->r, "after close: the bitmap is not valid");
 	checker_fini(&c);
 	free(buf);
 	return rc;
@@ -696,6 +719,9 @@ static int enumerate_log(struct running *k)
 		.len = k->start->len,
 		.leaks = k->start->leaks,
 		.oracle = &k->oracle,
+		.backing_name = m->backing_sectors ? IMGMAKE_BACKING_NAME :
+						     NULL,
+		.bitmap_bits = m->bitmaps ? IMGMAKE_BITS : 0,
 		.mark = on_mark,
 		.arg = k,
 		.seed = k->w->seed,

@@ -26,6 +26,9 @@ enum workload_type {
 	 * flushes */
 	WORKLOAD_WRITE_FLUSH_1,
 	WORKLOAD_WRITE_FLUSH_2,
+	/* a bitmap "x"; on images that have bitmaps or room for them */
+	WORKLOAD_BITMAP_ADD,
+	WORKLOAD_BITMAP_REMOVE,
 	WORKLOAD_TYPES
 };
 
@@ -48,6 +51,9 @@ struct workload {
 unsigned workload_configs(void);
 const char *workload_config_name(unsigned config);
 const struct imgmake *workload_config(unsigned config);
+
+/* Does the image have bitmaps, or is it there to get some? */
+bool workload_has_bitmaps(unsigned config);
 
 /* All sequences of LEN operations of the alphabet; false when INDEX is past
  * the last. */

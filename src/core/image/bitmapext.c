@@ -7,6 +7,7 @@
 #include "base/be.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/seed.h"
 #include "core/format/qcow2.h"
 #include "core/image/open.h"
 
@@ -65,7 +66,8 @@ static int put_range(struct work *w, size_t from, size_t to)
 	for (size_t s = from; s < to && r == 0; s += QCOW2_SECTOR)
 		if (differs(w, s))
 			r = put_sector(w, s,
-				       s == last);
+				       s == last &&
+					       !SEED_BUG(SEED_BITMAP_EXT_EARLY));
 	return r;
 }
 
@@ -95,7 +97,7 @@ static int replace(struct work *w, const struct bitmapdir *d)
 	    (w->m->header.autoclear & QCOW2_AUTOCLEAR_BITMAPS))
 		return put_sector(w, sec, true);
 	/* [R7] two sectors: nobody may believe them meanwhile */
-	r = put_valid(w, false);
+	r = SEED_BUG(SEED_BITMAP_EXT_TORN) ? 0 : put_valid(w, false);
 	if (r == 0)
 		r = put_range(w, data, data + BITMAPDIR_EXT_LEN);
 	return r < 0 ? r : put_valid(w, true);

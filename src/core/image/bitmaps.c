@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/num.h"
+#include "base/seed.h"
 #include "core/image/bitmapbits.h"
 #include "core/image/bitmapstore.h"
 #include "core/image/open.h"

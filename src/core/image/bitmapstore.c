@@ -8,6 +8,7 @@
 #include "base/be.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/seed.h"
 #include "core/format/qcow2.h"
 #include "core/image/bitmapbits.h"
 #include "core/image/bitmapext.h"
@@ -319,7 +320,8 @@ static int put_bitmaps(struct storing *s)
 		if (b == s->without)
 			continue;
 		*e = b->e;
-		if (b->tracked && s->img->bitmaps.in_use)
+		if (b->tracked && s->img->bitmaps.in_use &&
+		    !SEED_BUG(SEED_BITMAP_CLEAN_EARLY))
 			e->flags |= BITMAPDIR_IN_USE;
 		if (b->words && atomic_load(&b->changed))
 			r = put_bits(s, b, e);
@@ -416,12 +418,16 @@ static void free_gone(struct storing *s)
  * old is free [R4]. */
 static int switch_dirs(struct storing *s)
 {
-	int r = writeback_all(s->m);
+	int r = 0;
 
+	if (SEED_BUG(SEED_BITMAP_FREED_EARLY))
+		free_gone(s);
+	if (!SEED_BUG(SEED_BITMAP_DIR_EARLY))
+		r = writeback_all(s->m);
 	if (r < 0)
 		return err_set_sys(s->err, r, "cannot store bitmaps");
 	r = bitmapext_put(s->img, s->dir.n ? &s->dir : NULL, s->err);
-	if (r == 0)
+	if (r == 0 && !SEED_BUG(SEED_BITMAP_FREED_EARLY))
 		free_gone(s);
 	return r;
 }

@@ -523,7 +523,8 @@ int writeback_put_synced(struct meta *m, const void *buf, size_t len,
 
 	begin_alone(&m->wb);
 	if (!atomic_load(&m->failed))
-		r = put_now(m, buf, len, hoff, role, true);
+		r = put_now(m, buf, len, hoff, role,
+			    !SEED_BUG(SEED_BITMAP_UNMARKED));
 	end_alone(&m->wb);
 	return r;
 }
