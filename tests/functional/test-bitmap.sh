@@ -3,7 +3,7 @@
 # QEMU reads them; what QEMU has noted rawcow keeps. After a kill they are marked
 # as in use, for QEMU as well.
 . "$(dirname "$0")/functions.sh"
-requires fuse qemu-img qemu-io nbdinfo helpers
+requires fuse qemu-img qemu-io qemu-nbd nbdinfo jq helpers
 
 # The dirty extents of bitmap $2 of image $1, as QEMU says them.
 dirty()
@@ -25,17 +25,16 @@ dirty_are()
 	local got want
 	got=$(dirty "$1" "$2" | tr '\n' ' ')
 	want=$(printf '%s %s ' "${@:3}")
-	[ "$got" = "$want" ] || [ -z "$got${*:3}" ] ||
+	[ $# -gt 2 ] || want=
+	[ "$got" = "$want" ] ||
 		fail "$1, bitmap $2: dirty are '$got', not '$want'"
 }
 
 flags_are()
 {
 	local got
-	got=$(qemu-img info -U --output=json "$1" | python3 -c '
-import json, sys
-for b in json.load(sys.stdin)["format-specific"]["data"].get("bitmaps", []):
-    print(b["name"] + ":" + "+".join(b["flags"]), end=" ")')
+	got=$(qemu-img info -U --output=json "$1" | jq -j '."format-specific".data.bitmaps // [] |
+		.[] | .name + ":" + (.flags | join("+")) + " "')
 	[ "$got" = "$2" ] || fail "$1: flags are '$got', not '$2'"
 }
 
@@ -122,3 +121,76 @@ poke img $((off + 17)) 20
 mount_image img mnt
 "$HELPERS" write mnt 0 512 1 2>err && fail "written in spite of its bitmap"
 umount_wait mnt
+
+# --- rawcow bitmap, read by QEMU -------------------------------------------------
+
+# Every layout of the header that QEMU makes, with and without a backing file.
+truncate -s 1M base.raw
+for opts in "" "-o cluster_size=512" "-o cluster_size=1k" "-b base.raw -F raw" \
+	"-o cluster_size=4k -b base.raw -F raw" "-o cluster_size=512 -b base.raw -F raw"; do
+	# shellcheck disable=SC2086
+	qemu-img create -q -f qcow2 $opts img 1M
+	"$RAWCOW" bitmap --add -g 512 img one
+	"$RAWCOW" bitmap --add --disable img two
+	flags_are img "one:auto two: "
+	check_clean img
+	qemu-io -f qcow2 -c 'write 5k 1k' img >/dev/null
+	"$RAWCOW" map --bitmap one --json img | jq -c . >got
+	echo '[{"start":0,"length":5120,"dirty":false},{"start":5120,"length":1024,"dirty":true},{"start":6144,"length":1042432,"dirty":false}]' |
+		cmp - got || fail "map --bitmap says $(cat got)"
+	"$RAWCOW" bitmap --merge one img two
+	"$RAWCOW" bitmap --clear img one
+	dirty_are img one
+	case $opts in	# the granularity of the second is the usual one
+	*cluster_size=*) dirty_are img two 4096 4096 ;;
+	*) dirty_are img two 0 65536 ;;
+	esac
+	"$RAWCOW" bitmap --remove img one
+	"$RAWCOW" bitmap --remove img two
+	flags_are img ""
+	check_clean img
+	case $opts in
+	*base*) qemu-img info img | grep -q 'backing file: base.raw' || fail "no backing file" ;;
+	esac
+	qemu-img bitmap --add img again		# and QEMU finds its way
+	check_clean img
+done
+
+# From one image to another; as a list.
+qemu-img create -q -f qcow2 src 1M
+qemu-img create -q -f qcow2 img 1M
+qemu-img bitmap --add -g 64k src s
+qemu-img bitmap --add -g 4k img t
+qemu-io -f qcow2 -c 'write 100k 1k' src >/dev/null
+"$RAWCOW" bitmap --merge s -b src img t
+dirty_are img t 65536 65536
+"$RAWCOW" bitmap --json img >ours
+qemu-img info --output=json img | jq '."format-specific".data.bitmaps' >theirs
+cmp <(jq -S . ours) <(jq -S . theirs) || fail "the list differs from QEMU's"
+refuses "no bitmap has the name" "$RAWCOW" bitmap --clear img none
+refuses "already" "$RAWCOW" bitmap --add img t
+refuses "power of two" "$RAWCOW" bitmap --add -g 1000 img u
+refuses "which bitmap" "$RAWCOW" bitmap --add img
+qemu-img create -q -f qcow2 -o compat=0.10 old 1M
+refuses "version 2" "$RAWCOW" bitmap --add old b
+
+# A mount that goes on meanwhile.
+: >mnt
+mount_image img mnt
+"$HELPERS" write mnt 0 4096 1
+"$RAWCOW" bitmap --add -g 4k mnt live		# what was written before is not in it
+"$RAWCOW" bitmap --disable mnt t
+"$HELPERS" write mnt 8192 4096 1
+"$HELPERS" fsync mnt
+"$RAWCOW" bitmap --add -g 4k mnt later
+"$RAWCOW" bitmap --merge live mnt later
+"$RAWCOW" bitmap --clear mnt live
+"$HELPERS" write mnt 16384 4096 1
+"$RAWCOW" bitmap mnt | grep -q later || fail "not listed"
+refuses "not mounted" "$RAWCOW" bitmap --merge s -b src mnt later
+umount_wait mnt
+check_clean img
+flags_are img "t: live:auto later:auto "
+dirty_are img t 0 4096 65536 65536
+dirty_are img live 16384 4096
+dirty_are img later 8192 4096 16384 4096
