@@ -353,3 +353,14 @@ int args_size(void *field, const char *name, const char *value,
 			       "%s '%s' is no size; write 512, 64k or 10G",
 		       name, shown);
 }
+
+int args_string(void *field, const char *name, const char *value,
+		struct err *err)
+{
+	char **dst = field;
+
+	(void)name;
+	free(*dst);
+	*dst = strdup(value);
+	return *dst ? 0 : err_set(err, -ENOMEM, "no memory for options");
+}

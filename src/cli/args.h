@@ -80,6 +80,7 @@ int args_list(const char *text, const struct args_opt *keys, void *into,
 args_take args_flag;	/* bool: true */
 args_take args_on_off;	/* bool: on, off, yes, no, true, false */
 args_take args_text;	/* const char *: the word itself (options only) */
+args_take args_string;	/* char *: a copy, that the command frees */
 args_take args_size;	/* uint64_t: bytes, as size_parse() takes them */
 args_take args_output;	/* bool: true for json, false for human */
 args_take args_format;	/* none: qcow2 and nothing else */

@@ -30,17 +30,6 @@ struct create_args {
 
 /* --- options --------------------------------------------------------------- */
 
-static int take_string(void *field, const char *name, const char *value,
-		       struct err *err)
-{
-	char **dst = field;
-
-	(void)name;
-	free(*dst);
-	*dst = strdup(value);
-	return *dst ? 0 : err_set(err, -ENOMEM, "no memory for options");
-}
-
 static int take_compat(void *field, const char *name, const char *value,
 		       struct err *err)
 {
@@ -140,8 +129,8 @@ static const struct args_opt keys[] = {
 	{ 0, "lazy_refcounts", "on|off", args_on_off, AT(opts.lazy_refcounts),
 	  NULL },
 	{ 0, "extended_l2", "on|off", args_on_off, AT(opts.extended_l2), NULL },
-	{ 0, "backing_file", "FILE", take_string, AT(backing_file), NULL },
-	{ 0, "backing_fmt", "raw|qcow2", take_string, AT(backing_format),
+	{ 0, "backing_file", "FILE", args_string, AT(backing_file), NULL },
+	{ 0, "backing_fmt", "raw|qcow2", args_string, AT(backing_format),
 	  NULL },
 	{ 0, "size", "SIZE", take_size, 0, NULL },
 	{ 0, "data_file", NULL, refuse_later, 0, NULL },
@@ -153,9 +142,9 @@ static const struct args_opt keys[] = {
 };
 
 static const struct args_opt options[] = {
-	{ 'b', "backing", "FILE", take_string, AT(backing_file),
+	{ 'b', "backing", "FILE", args_string, AT(backing_file),
 	  "a relative name counts from IMAGE's folder" },
-	{ 'F', "backing-format", "FMT", take_string, AT(backing_format),
+	{ 'F', "backing-format", "FMT", args_string, AT(backing_format),
 	  "its format: raw or qcow2, never guessed" },
 	{ 'u', "backing-unsafe", NULL, args_flag, AT(unsafe),
 	  "do not look at the backing file; needs SIZE" },

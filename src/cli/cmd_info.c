@@ -167,8 +167,6 @@ static void print_specific(const struct info *i)
 
 	puts("Format specific information:");
 	printf("    compat: %s\n", h->version == 2 ? "0.10" : "1.1");
-	if (i->data_file)
-		print_name("    data file", i->data_file);
 	printf("    compression type: %s\n", compression_name(h->compression));
 	if (h->version > 2)
 		printf("    lazy refcounts: %s\n",
@@ -176,6 +174,12 @@ static void print_specific(const struct info *i)
 								     "false");
 	print_bitmaps(i);
 	printf("    refcount bits: %u\n", i->geom.refcount_bits);
+	if (i->data_file) {
+		print_name("    data file", i->data_file);
+		printf("    data file raw: %s\n",
+		       h->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW ? "true" :
+								      "false");
+	}
 	if (h->version > 2)
 		printf("    corrupt: %s\n    extended l2: %s\n",
 		       h->incompatible & QCOW2_INCOMPAT_CORRUPT ? "true" :

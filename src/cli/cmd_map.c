@@ -20,6 +20,7 @@ struct map_args {
 	const char *bitmap; /* show what it says instead; or NULL */
 	uint64_t start, max; /* guest bytes */
 	struct image_opts opts;
+	char *data_file; /* owned */
 	bool json;
 };
 
@@ -265,6 +266,7 @@ static int run(struct image *img, const struct map_args *a, struct err *err)
 
 static const struct args_opt keys[] = {
 	{ 0, "backing", "dir|none|any", args_backing, AT(opts.backing), NULL },
+	{ 0, "data_file", "PATH", args_string, AT(data_file), NULL },
 	ARGS_END
 };
 
@@ -295,11 +297,14 @@ static const struct args_spec spec = {
 	.words = { AT(image) },
 };
 
-static int open_image(struct image **img, const struct map_args *a,
-		      struct err *err)
+static int open_image(struct image **img, struct map_args *a, struct err *err)
 {
-	int ret = image_open(img, a->image, &a->opts, err);
-	size_t used = strlen(err->text);
+	size_t used;
+	int ret;
+
+	a->opts.data_file = a->data_file;
+	ret = image_open(img, a->image, &a->opts, err);
+	used = strlen(err->text);
 
 	if (ret == -EAGAIN)
 		snprintf(err->text + used, sizeof(err->text) - used,
@@ -307,20 +312,28 @@ static int open_image(struct image **img, const struct map_args *a,
 	return ret;
 }
 
+static int open_and_run(struct map_args *a)
+{
+	struct err err = { "" };
+	struct image *img;
+	int ret;
+
+	if (a->bitmap)
+		a->opts.no_backing = true;
+	if (open_image(&img, a, &err) < 0)
+		return cmd_fail(NULL, &err);
+	ret = run(img, a, &err);
+	image_close(img);
+	return ret ? cmd_fail(a->image, &err) : 0;
+}
+
 int cmd_map(int argc, char **argv)
 {
 	struct map_args a = { .max = UINT64_MAX, .opts.readonly = true };
-	struct image *img;
-	struct err err = { "" };
-	int ret;
+	int status;
 
-	if (!cmd_parse(&spec, &a, argc, argv, &ret))
-		return ret;
-	if (a.bitmap)
-		a.opts.no_backing = true;
-	if (open_image(&img, &a, &err) < 0)
-		return cmd_fail(NULL, &err);
-	ret = run(img, &a, &err);
-	image_close(img);
-	return ret ? cmd_fail(a.image, &err) : 0;
+	if (cmd_parse(&spec, &a, argc, argv, &status))
+		status = open_and_run(&a);
+	free(a.data_file);
+	return status;
 }

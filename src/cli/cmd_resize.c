@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -15,6 +16,7 @@
 struct resize_args {
 	const char *image, *size;
 	enum image_backing backing;
+	char *data_file; /* owned */
 	bool shrink, quiet;
 };
 
@@ -42,6 +44,7 @@ static int check_args(void *into, struct err *err)
 
 static const struct args_opt keys[] = {
 	{ 0, "backing", "dir|none|any", args_backing, AT(backing), NULL },
+	{ 0, "data_file", "PATH", args_string, AT(data_file), NULL },
 	ARGS_END
 };
 
@@ -100,33 +103,42 @@ static int new_size(const struct resize_args *a, uint64_t now, uint64_t *size,
 	return 0;
 }
 
-int cmd_resize(int argc, char **argv)
+static int open_and_resize(const struct resize_args *a)
 {
-	struct resize_args a = { 0 };
-	struct image_opts opts = { .recover = repair_recover };
-	struct image *img;
+	const struct image_opts opts = { .backing = a->backing,
+					 .data_file = a->data_file,
+					 .recover = repair_recover };
 	struct err err = { "" };
+	struct image *img;
 	uint64_t size;
 	int closed;
 	int ret;
 
-	if (!parse(&a, argc, argv, &ret))
-		return ret;
-	opts.backing = a.backing;
-	if (image_open(&img, a.image, &opts, &err) < 0)
+	if (image_open(&img, a->image, &opts, &err) < 0)
 		return cmd_fail(NULL, &err);
-	ret = new_size(&a, image_size(img), &size, &err);
+	ret = new_size(a, image_size(img), &size, &err);
 	if (ret == 0 && image_readonly_reason(img))
 		ret = err_set(&err, -EROFS, "the image is not changed: %s",
 			      image_readonly_reason(img));
 	if (ret == 0)
-		ret = resize_image(img, size, a.shrink, &err);
+		ret = resize_image(img, size, a->shrink, &err);
 	closed = image_close(img);
 	if (ret == 0 && closed < 0)
 		ret = err_set_sys(&err, closed, "cannot write to the image");
 	if (ret < 0)
-		return cmd_fail(a.image, &err);
-	if (!a.quiet)
+		return cmd_fail(a->image, &err);
+	if (!a->quiet)
 		puts("Image resized.");
 	return fflush(stdout) ? 1 : 0;
+}
+
+int cmd_resize(int argc, char **argv)
+{
+	struct resize_args a = { 0 };
+	int status;
+
+	if (parse(&a, argc, argv, &status))
+		status = open_and_resize(&a);
+	free(a.data_file);
+	return status;
 }

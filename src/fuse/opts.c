@@ -41,7 +41,7 @@ const char opts_help[] =
 	"      --ready-fd=N        write a line to descriptor N when the disk is ready\n"
 	"  -o OPT[=VALUE],...      any of these, and mount options (noatime, ...):\n"
 	"      ro, rw, cache=writeback|writethrough|none|directsync|unsafe,\n"
-	"      backing=dir|none|any, backing_file=PATH[:raw|:qcow2],\n"
+	"      backing=dir|none|any, backing_file=PATH[:raw|:qcow2], data_file=PATH,\n"
 	"      snapshot=NAME|ID, cow[=FILE], growable, norecovery,\n"
 	"      compress[=zlib|zstd], discard=unmap|ignore, locking=on|off,\n"
 	"      detect_zeroes=off|on|unmap, commit_interval=S, force_share,\n"
@@ -252,9 +252,9 @@ static int check_together(struct opts *o, struct err *err)
 		return err_set(err, -EINVAL, "-o detect_zeroes=unmap needs -o "
 			       "discard=unmap; detect_zeroes=on keeps the "
 			       "clusters");
-	if (o->cow && (o->img.readonly || o->backing_file))
+	if (o->cow && (o->img.readonly || o->backing_file || o->data_file))
 		return err_set(err, -EINVAL, "-o cow does not go with ro, "
-			       "snapshot or backing_file");
+			       "snapshot, backing_file or data_file");
 	if (o->cow_file && make_absolute(&o->cow_file) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
 	if (o->snapshot && !o->img.readonly)
@@ -262,6 +262,7 @@ static int check_together(struct opts *o, struct err *err)
 			       "other: a snapshot can only be read");
 	o->img.snapshot = o->snapshot;
 	o->img.backing_file = o->backing_file;
+	o->img.data_file = o->data_file;
 	o->img.no_flush = o->cache == OPTS_CACHE_UNSAFE;
 	return 0;
 }
@@ -300,6 +301,7 @@ void opts_fini(struct opts *opts)
 	free(opts->mountpoint);
 	free(opts->pidfile);
 	free(opts->backing_file);
+	free(opts->data_file);
 	free(opts->snapshot);
 	free(opts->cow_file);
 	free(opts->fuse_opts);

@@ -37,7 +37,7 @@ struct opts {
 
 	enum opts_cache cache;
 	struct image_opts img; /* its strings are those below */
-	char *backing_file, *snapshot;
+	char *backing_file, *data_file, *snapshot;
 	bool growable;
 	bool norecovery; /* a dirty image is not repaired, and so read-only */
 	bool cow;	/* writes go to an overlay */

@@ -254,6 +254,16 @@ static int set_backing_file(struct opts *o, const struct item *it,
 	return 0;
 }
 
+static int set_data_file(struct opts *o, const struct item *it,
+			 const char *value, struct err *err)
+{
+	if (!value || !*value)
+		return refuse(err, it, NULL, "PATH");
+	free(o->data_file);
+	o->data_file = strdup(value);
+	return o->data_file ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
 static int set_snapshot(struct opts *o, const struct item *it,
 			const char *value, struct err *err)
 {
@@ -358,6 +368,7 @@ static const struct item items[] = {
 	{ "cache", set_cache, 0, cache_words, 0, 0 },
 	{ "backing", set_backing, 0, backing_words, 0, 0 },
 	SIMPLE("backing_file", set_backing_file),
+	SIMPLE("data_file", set_data_file),
 	SIMPLE("snapshot", set_snapshot),
 	SIMPLE("cow", set_cow),
 	FLAG("growable", set_true, growable),
@@ -409,7 +420,6 @@ static const struct item items[] = {
 
 	/* planned; refused so that nobody believes they work */
 	SIMPLE("partition", not_yet),
-	SIMPLE("data_file", not_yet),
 	SIMPLE("key_file", not_yet), SIMPLE("key_fd", not_yet),
 	SIMPLE("idle_timeout", not_yet),
 	SIMPLE("io_uring", not_yet), SIMPLE("direct", not_yet),

@@ -17,8 +17,6 @@ refused()
 	refuses_mount "$1" "$2" mnt -o ro
 }
 
-qemu-img create -q -f qcow2 -o data_file=data.bin data.img 64M
-refused "data.file" data.img
 qemu-img create -q -f qcow2 --object secret,id=s,data=x \
 	-o encrypt.format=aes,encrypt.key-secret=s aes.img 64M 2>/dev/null
 refused "encrypt|aes" aes.img

@@ -293,6 +293,8 @@ static void ref_target(struct imgbuild *b, uint64_t entry, int by)
 	uint64_t first = entry & OFFSET_BITS;
 	uint64_t last = first;
 
+	if (b->p.data_file)
+		return;
 	if (entry & IMGBUILD_COMPRESSED) {
 		first = entry & ((1ULL << x) - 1);
 		last = num_round_down(first, 512) +
@@ -319,9 +321,9 @@ uint64_t imgbuild_data(struct imgbuild *b, uint64_t goff, const void *data,
 
 	assert(len <= b->csize && goff % b->csize == 0);
 	unmap(b, goff);
-	hoff = imgbuild_alloc(b, 1);
+	hoff = b->p.data_file ? goff : imgbuild_alloc(b, 1);
 	if (len)
-		put(b->f, data, len, hoff);
+		put(b->p.data_file ? b->data : b->f, data, len, hoff);
 	imgbuild_l2_set(b, goff, hoff | IMGBUILD_COPIED);
 	if (b->p.extended)
 		imgbuild_bitmap_set(b, goff, IMGBUILD_SUBCLUSTERS);
@@ -351,7 +353,7 @@ uint64_t imgbuild_zero_alloc(struct imgbuild *b, uint64_t goff)
 	uint64_t hoff;
 
 	assert(junk);
-	memset(junk, 0xee, b->csize);
+	memset(junk, b->p.data_raw ? 0 : 0xee, b->csize);
 	hoff = imgbuild_data(b, goff, junk, b->csize);
 	if (b->p.extended)
 		imgbuild_bitmap_set(b, goff, IMGBUILD_SUBCLUSTERS << 32);
@@ -514,7 +516,9 @@ static void write_header(struct imgbuild *b)
 	imgbuild_header_set(b, IMGBUILD_REFCOUNT_ORDER, b->p.refcount_order);
 	imgbuild_header_set(b, IMGBUILD_HEADER_LEN, b->p.header_len);
 	imgbuild_header_set(b, IMGBUILD_INCOMPAT,
-			    (b->p.zstd ? 8 : 0) | (b->p.extended ? 16 : 0));
+			    (b->p.zstd ? 8 : 0) | (b->p.extended ? 16 : 0) |
+				    (b->p.data_file ? 4 : 0));
+	imgbuild_header_set(b, IMGBUILD_AUTOCLEAR, b->p.data_raw ? 2 : 0);
 	if (b->p.zstd)
 		imgbuild_header_set(b, IMGBUILD_COMPRESSION, 1);
 }

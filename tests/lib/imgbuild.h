@@ -50,10 +50,13 @@ struct imgbuild_params {
 	bool zstd;	     /* compression type 1, with its feature bit */
 	bool extended;	     /* extended L2 entries; cluster_bits >= 14 */
 	unsigned l1_entries; /* 0: as SIZE needs */
+	bool data_file;	     /* external data file: b->data, set after init */
+	bool data_raw;	     /* and its autoclear bit */
 };
 
 struct imgbuild {
 	struct hostfile *f; /* the caller's */
+	struct hostfile *data; /* the caller's: external data file, or NULL */
 	struct imgbuild_params p;
 	uint64_t csize;
 	unsigned esize;	   /* bytes of an L2 entry */

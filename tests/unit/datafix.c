@@ -37,7 +37,7 @@ void datafix_build(struct datafix *df, const struct imgbuild_params *p,
 static const struct {
 	unsigned version, bits;
 	uint64_t size, backing;
-	enum { STANDARD, ZSTD, EXTENDED } what;
+	enum { STANDARD, ZSTD, EXTENDED, DATA_FILE, DATA_RAW } what;
 } rows[] = {
 	{ 3, 9, 100000 / 512 * 512, 0, STANDARD },
 	{ 3, 9, 131072, 131072, STANDARD },
@@ -52,6 +52,11 @@ static const struct {
 	{ 3, 14, 200704 + 512, 150000, EXTENDED },
 	{ 3, 16, 262144 - 512, 100001, EXTENDED },
 	{ 3, 16, 200000 / 512 * 512, 262144, EXTENDED },
+	{ 3, 9, 100000 / 512 * 512, 0, DATA_FILE },
+	{ 3, 12, 200704 + 512, 150000, DATA_FILE },
+	{ 3, 16, 262144 - 512, 0, DATA_FILE },
+	{ 3, 12, 200704 + 512, 0, DATA_RAW },
+	{ 3, 16, 262144 - 512, 0, DATA_RAW },
 #if defined(HAVE_ZSTD)
 	{ 3, 12, 200704, 0, ZSTD },
 #endif
@@ -69,7 +74,9 @@ void datafix_build_row(struct datafix *df, size_t i)
 				     .refcount_order = 4,
 				     .size = rows[i].size,
 				     .zstd = rows[i].what == ZSTD,
-				     .extended = rows[i].what == EXTENDED };
+				     .extended = rows[i].what == EXTENDED,
+				     .data_file = rows[i].what >= DATA_FILE,
+				     .data_raw = rows[i].what == DATA_RAW };
 
 	srand((unsigned)i);
 	datafix_build(df, &p, rows[i].backing);
@@ -115,6 +122,8 @@ void datafix_mix(struct datafix *df)
 			imgbuild_data(b, off, buf, b->csize);
 			break;
 		case 1:
+			if (b->p.data_file)
+				continue;
 			imgbuild_compressed(b, off, buf);
 			break;
 		case 2:
@@ -144,6 +153,7 @@ void datafix_open(struct datafix *df)
 	metafix_open(&df->fx);
 	d->geom = &df->fx.g;
 	d->file = df->fx.file;
+	d->data = df->fx.data ? df->fx.data : d->file;
 	d->meta = &df->fx.m;
 	d->codec = codec_get(df->fx.g.compression);
 	if (clustercache_new(&d->cache, df->fx.g.cluster_size, 1))
@@ -152,11 +162,28 @@ void datafix_open(struct datafix *df)
 	inflight_init(&d->inflight);
 }
 
+void datafix_reopen(struct datafix *df)
+{
+	metafix_reopen(&df->fx);
+	df->d.file = df->fx.file;
+	df->d.data = df->fx.data ? df->fx.data : df->fx.file;
+}
+
 void datafix_close(struct datafix *df)
 {
 	inflight_fini(&df->d.inflight);
 	clustercache_free(df->d.cache);
 	metafix_close(&df->fx);
+}
+
+static bool raw_matches(struct datafix *df)
+{
+	static unsigned char buf[DATAFIX_MAX];
+	uint64_t size = df->fx.g.size;
+
+	hostmem_read(df->fx.data_mem, buf, size, 0);
+	return hostmem_size(df->fx.data_mem) == size &&
+	       !memcmp(buf, df->want, size);
 }
 
 bool datafix_matches(struct datafix *df)
@@ -175,5 +202,5 @@ bool datafix_matches(struct datafix *df)
 			return false;
 		}
 	}
-	return true;
+	return !df->fx.g.data_raw || raw_matches(df);
 }

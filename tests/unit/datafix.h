@@ -27,7 +27,10 @@ void datafix_build_row(struct datafix *df, size_t i);
 /* Every kind of cluster the version has, on the image and in the oracle. */
 void datafix_mix(struct datafix *df);
 void datafix_open(struct datafix *df);
+/* As metafix_reopen(). */
+void datafix_reopen(struct datafix *df);
 void datafix_close(struct datafix *df);
 
-/* Read in pieces of many sizes and compare; true if all is as wanted. */
+/* Read in pieces of many sizes and compare, and a raw data file by itself; true
+ * if all is as wanted. */
 bool datafix_matches(struct datafix *df);

@@ -26,6 +26,12 @@ void metafix_build(struct metafix *fx, const struct imgbuild_params *p)
 	fx->fault = hostfault_new();
 	must(hostmem_open(&fx->plain, fx->mem, true), "open");
 	imgbuild_init(&fx->b, fx->plain, p);
+	if (!p->data_file)
+		return;
+	fx->data_mem = hostmem_new();
+	must(hostmem_open(&fx->data, fx->data_mem, true), "open");
+	must(hostfile_truncate(fx->data, p->size), "truncate");
+	fx->b.data = fx->data;
 }
 
 static void open_meta(struct metafix *fx)
@@ -46,6 +52,7 @@ static void open_meta(struct metafix *fx)
 	must(meta_open(&fx->m, fx->file, &fx->g, &fx->h, fx->sector0, true,
 		       &budget, &err),
 	     err.text);
+	fx->m.data_file = fx->data;
 	fx->scan = rolescan_start(&fx->m, &err);
 }
 
@@ -68,6 +75,8 @@ void metafix_close(struct metafix *fx)
 	hostfile_close(fx->file);
 	imgbuild_fini(&fx->b);
 	hostfile_close(fx->plain);
+	hostfile_close(fx->data);
+	hostmem_free(fx->data_mem);
 	hostrecord_free(fx->rec);
 	hostfault_free(fx->fault);
 	hostmem_free(fx->mem);
@@ -122,6 +131,8 @@ static void refer_entry(struct refs *r, uint64_t e)
 	unsigned x = 62 - (r->fx->b.p.cluster_bits - 8);
 	uint64_t at = e & ((1ULL << x) - 1);
 
+	if (r->fx->b.p.data_file)
+		return;
 	if (e & IMGBUILD_COMPRESSED)
 		refer(r, at,
 		      ((e & (IMGBUILD_COMPRESSED - 1)) >> x) * 512 + 512 -

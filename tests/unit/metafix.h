@@ -19,6 +19,8 @@
 
 struct metafix {
 	struct hostmem *mem;
+	struct hostmem *data_mem; /* NULL: no external data file */
+	struct hostfile *data;
 	struct hostrecord *rec;
 	struct hostfault *fault;
 	struct hostfile *plain; /* of b */
@@ -31,6 +33,7 @@ struct metafix {
 	unsigned char sector0[512];
 };
 
+/* With p->data_file the file is data_mem, of the disk's size. */
 void metafix_build(struct metafix *fx, const struct imgbuild_params *p);
 void metafix_open(struct metafix *fx);
 /* Forget all that is in memory and open what the file holds. */

@@ -285,6 +285,11 @@ static void copied_l2_set(struct imgbuild *b)
 	l2_entry(b, 0, imgbuild_l2_get(b, 0) | IMGBUILD_COPIED);
 }
 
+static void data_place(struct imgbuild *b)
+{
+	imgbuild_header_set(b, IMGBUILD_INCOMPAT, QCOW2_INCOMPAT_DATA_FILE);
+}
+
 static const struct {
 	const char *name;
 	enum problem_code code;
@@ -329,6 +334,7 @@ static const struct {
 	{ "COPIED clear in L1", PROBLEM_COPIED_L1, copied_l1 },
 	{ "COPIED clear in L2", PROBLEM_COPIED_L2, copied_l2_clear },
 	{ "COPIED set in L2", PROBLEM_COPIED_L2, copied_l2_set },
+	{ "data elsewhere in its file", PROBLEM_DATA_PLACE, data_place },
 };
 
 /* --- tests ----------------------------------------------------------------- */
@@ -390,6 +396,58 @@ START_TEST(each_defect)
 }
 END_TEST
 
+/* Clusters of an external data file: no counts, one place each, always COPIED;
+ * the second table's, too. */
+START_TEST(data_file)
+{
+	static const struct {
+		uint64_t i, entry;
+		int code; /* -1: none */
+	} rows[] = {
+		{ 0, IMGBUILD_COPIED, -1 },
+		{ 0, IMGBUILD_COPIED | IMGBUILD_ZERO, -1 },
+		{ 1, CS, PROBLEM_COPIED_L2 },
+		{ 1, CS | IMGBUILD_ZERO, PROBLEM_COPIED_L2 },
+		{ 1, IMGBUILD_COPIED, PROBLEM_DATA_PLACE },
+		{ 1, IMGBUILD_COPIED | 2 * CS, PROBLEM_DATA_PLACE },
+		{ 1, IMGBUILD_COPIED | CS | 4, PROBLEM_L2_ENTRY },
+		{ 1, IMGBUILD_COMPRESSED | CS, PROBLEM_L2_ENTRY },
+		{ 600, IMGBUILD_COPIED | 88 * CS, PROBLEM_DATA_PLACE },
+		{ 600, IMGBUILD_COPIED | 600 * CS, -1 },
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct imgbuild_params p = { .cluster_bits = 12,
+					     .refcount_order = 4,
+					     .size = SIZE,
+					     .data_file = true };
+		struct hostmem *m = hostmem_new(), *d = hostmem_new();
+		struct check_result res;
+		struct imgbuild b;
+		struct hostfile *f;
+		struct found found;
+
+		ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+		imgbuild_init(&b, f, &p);
+		ck_assert_int_eq(hostmem_open(&b.data, d, true), 0);
+		imgbuild_data(&b, 0, "a", 1);
+		imgbuild_zero_alloc(&b, 3 * CS);
+		imgbuild_data(&b, 599 * CS, "b", 1);
+		imgbuild_l2_set(&b, rows[i].i * CS, rows[i].entry);
+		imgbuild_finish(&b);
+		ck_assert_int_eq(check(f, &found, &res, NULL), 0);
+		ck_assert_msg(found.total == (rows[i].code >= 0), "row %zu", i);
+		if (rows[i].code >= 0)
+			ck_assert_uint_eq(found.n[rows[i].code], 1);
+		imgbuild_fini(&b);
+		hostfile_close(b.data);
+		hostfile_close(f);
+		hostmem_free(d);
+		hostmem_free(m);
+	}
+}
+END_TEST
+
 /* A leak alone is no corruption. */
 START_TEST(leak_only)
 {
@@ -422,7 +480,6 @@ START_TEST(refused)
 		{ IMGBUILD_MAGIC, 0, -EMEDIUMTYPE },
 		{ IMGBUILD_VERSION, 4, -ENOTSUP },
 		{ IMGBUILD_CLUSTER_BITS, 30, -EUCLEAN },
-		{ IMGBUILD_INCOMPAT, QCOW2_INCOMPAT_DATA_FILE, -ENOTSUP },
 		{ IMGBUILD_INCOMPAT, 1ULL << 40, -ENOTSUP },
 	};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -507,5 +564,5 @@ START_TEST(names)
 }
 END_TEST
 
-SUITE_MAIN("check", clean, each_defect, leak_only, refused, big_counts, sparse,
+SUITE_MAIN("check", clean, each_defect, data_file, leak_only, refused, big_counts, sparse,
 	   names)

@@ -60,14 +60,14 @@ START_TEST(test_refusal)
 	} rows[] = {
 		{ 0, 0, 0, { "" } },
 		{ QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT | QCOW2_INCOMPAT_COMPRESSION, 0, 0, { "" } },
-		{ QCOW2_INCOMPAT_DATA_FILE, 0, -ENOTSUP, { "external data file" } },
+		{ QCOW2_INCOMPAT_DATA_FILE, 0, 0, { "" } },
 		{ QCOW2_INCOMPAT_EXTL2, 0, 0, { "" } },
 		{ 0, 1, -ENOTSUP, { "encryption (AES)" } },
 		{ 0, 2, -ENOTSUP, { "encryption (LUKS)" } },
 		{ 1ULL << 63, 0, -ENOTSUP, { "'shiny'", "bit 63" } },
 		{ 1ULL << 5, 0, -ENOTSUP, { "'bit 5'", "incompatible bit 5" } },
 		{ QCOW2_INCOMPAT_EXTL2 | QCOW2_INCOMPAT_DATA_FILE, 2, -ENOTSUP,
-		  { "encryption (LUKS)", ", external data file" } },
+		  { "encryption (LUKS)" } },
 		{ ~0ULL, 2, -ENOTSUP, { "..." } }, /* cut, not overflown */
 	};
 
@@ -87,9 +87,20 @@ END_TEST
 
 START_TEST(test_autoclear)
 {
-	ck_assert_uint_eq(feature_autoclear_stale(0), 0);
-	ck_assert_uint_eq(feature_autoclear_stale(~0ULL), ~1ULL);
-	ck_assert_uint_eq(feature_autoclear_stale(QCOW2_AUTOCLEAR_BITMAPS), 0);
+	struct header h = { .version = 3 };
+
+	ck_assert_uint_eq(feature_autoclear_stale(&h), 0);
+	h.autoclear = ~0ULL;
+	ck_assert_uint_eq(feature_autoclear_stale(&h), ~1ULL);
+	h.autoclear = QCOW2_AUTOCLEAR_BITMAPS;
+	ck_assert_uint_eq(feature_autoclear_stale(&h), 0);
+	/* raw external data: with a data file, and without a backing file */
+	h.autoclear = QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+	ck_assert_uint_eq(feature_autoclear_stale(&h), h.autoclear);
+	h.incompatible = QCOW2_INCOMPAT_DATA_FILE;
+	ck_assert_uint_eq(feature_autoclear_stale(&h), 0);
+	h.backing_offset = 512;
+	ck_assert_uint_eq(feature_autoclear_stale(&h), h.autoclear);
 }
 END_TEST
 

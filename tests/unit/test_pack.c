@@ -118,8 +118,7 @@ START_TEST(content)
 		}
 		ck_assert_msg(datafix_matches(&df), "row %zu", i);
 		check_counts(i);
-		metafix_reopen(&df.fx);
-		df.d.file = df.fx.file;
+		datafix_reopen(&df);
 		ck_assert_msg(datafix_matches(&df), "row %zu", i);
 		ck_assert_int_eq(zero_range(&df.d, 0, size, true), 0);
 		memset(data, 1, (size_t)size);

@@ -46,8 +46,7 @@ START_TEST(cut_data)
 	at = imgbuild_data(&df.fx.b, 0, buf, sizeof(buf));
 	ck_assert_uint_eq(at + 4096, hostmem_size(df.fx.mem));
 	ck_assert_int_eq(hostmem_resize(df.fx.mem, at + 1000), 0);
-	metafix_reopen(&df.fx);
-	df.d.file = df.fx.file;
+	datafix_reopen(&df);
 	memset(df.want, 'a', 1000);
 	ck_assert(datafix_matches(&df));
 	datafix_close(&df);

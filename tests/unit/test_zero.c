@@ -57,8 +57,7 @@ START_TEST(content)
 		ck_assert_uint_eq(high, 0);
 		zero(0, size, true);
 		ck_assert_int_eq(writeback_all(&df.fx.m), 0);
-		metafix_reopen(&df.fx);
-		df.d.file = df.fx.file;
+		datafix_reopen(&df);
 		ck_assert_msg(datafix_matches(&df), "row %zu", i);
 		datafix_close(&df);
 	}

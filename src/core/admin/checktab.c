@@ -27,6 +27,7 @@
 struct checktab_l2 {
 	uint64_t hoff;
 	uint64_t refs; /* L1 entries that name it */
+	uint64_t index; /* the first of those */
 	bool active;   /* one of them is in the active L1 */
 	UT_hash_handle hh;
 };
@@ -52,7 +53,8 @@ struct l2walk {
 
 /* --- L1 -------------------------------------------------------------------- */
 
-static int l2_note(struct checkwalk *w, uint64_t hoff, bool active)
+static int l2_note(struct checkwalk *w, uint64_t hoff, uint64_t index,
+		   bool active)
 {
 	struct checktab_l2 *t;
 
@@ -69,6 +71,7 @@ static int l2_note(struct checkwalk *w, uint64_t hoff, bool active)
 		return -ENOMEM;
 	t->hoff = hoff;
 	t->refs = 1;
+	t->index = index;
 	t->active = active;
 	HASH_ADD(hh, w->l2s, hoff, sizeof(hoff), t);
 	if (!t->hh.tbl) {
@@ -168,7 +171,7 @@ static int l1_entry(struct checkwalk *w, const struct entry *e, bool active)
 		ret = move(w, e, fixed, hoff, w->g.cluster_size, 1);
 	else if (!ret && !sound)
 		ret = patch(w, e, fixed);
-	return ret ? ret : l2_note(w, hoff, active);
+	return ret ? ret : l2_note(w, hoff, e->index, active);
 }
 
 int checktab_l1(struct checkwalk *w, uint64_t l1_offset, uint64_t entries,
@@ -227,7 +230,8 @@ static void check_bitmap(struct checkwalk *w, const struct checktab_l2 *t,
 		what = e->bitmap ? "compressed data" : NULL;
 	else if (e->bitmap & e->bitmap >> QCOW2_SUBCLUSTERS & UINT32_MAX)
 		what = "subclusters that are both data and zero";
-	else if (e->bitmap & UINT32_MAX && !(e->raw & QCOW2_OFFSET_MASK))
+	else if (e->bitmap & UINT32_MAX && !(e->raw & QCOW2_OFFSET_MASK) &&
+		 !(w->g.data_file && e->raw & QCOW2_ENTRY_COPIED))
 		what = "subclusters with data and no cluster";
 	if (what)
 		checkwalk_report(w, PROBLEM_L2_ENTRY, t->hoff,
@@ -341,6 +345,54 @@ static int move_data(struct checkwalk *w, const struct checktab_l2 *t,
 	if (w->h.crypt_method == QCOW2_CRYPT_LUKS)
 		return 0;
 	return move(w, e, raw, hoff, w->g.cluster_size, t->refs);
+}
+
+/* An entry whose cluster is in the external data file: no counts there, and
+ * one place for each guest cluster. How long the file is says nothing about the
+ * image. */
+static void data_file_place(struct l2walk *lw, const struct checktab_l2 *t,
+			    const struct entry *e)
+{
+	struct checkwalk *w = lw->w;
+	uint64_t hoff = e->raw & QCOW2_OFFSET_MASK;
+	uint64_t goff = t->index * geom_l2_span(&w->g) +
+			(e->index << w->g.cluster_bits);
+
+	if (!hoff && (!(e->raw & QCOW2_ENTRY_COPIED) ||
+		      (!w->g.extended && e->raw & QCOW2_ENTRY_ZERO)))
+		return; /* no cluster */
+	if (t->active)
+		count_fragments(lw, hoff);
+	if (hoff != goff)
+		checkwalk_report(w, PROBLEM_DATA_PLACE, hoff,
+				 "entry %" PRIu64 " of the L2 table at %#"
+				 PRIx64 ": guest offset %#" PRIx64
+				 " is at %#" PRIx64 " of the data file",
+				 e->index, t->hoff, goff, hoff);
+	if (!(e->raw & QCOW2_ENTRY_COPIED))
+		checkwalk_report(w, PROBLEM_COPIED_L2, hoff,
+				 "COPIED is clear for the cluster at %#" PRIx64
+				 " of the data file", hoff);
+}
+
+static int data_file_entry(struct l2walk *lw, const struct checktab_l2 *t,
+			   const struct entry *e)
+{
+	uint64_t fixed = e->raw & ~L2_RESERVED;
+
+	if (lw->w->g.extended)
+		fixed &= ~QCOW2_ENTRY_ZERO;
+	if (e->raw & QCOW2_ENTRY_COMPRESSED)
+		fixed = nothing(lw->w, e->raw);
+	else
+		data_file_place(lw, t, e);
+	if (fixed == e->raw)
+		return 0;
+	checkwalk_report(lw->w, PROBLEM_L2_ENTRY, t->hoff,
+			 "entry %" PRIu64 " of the L2 table at %#" PRIx64
+			 " is not possible with an external data file: %#"
+			 PRIx64, e->index, t->hoff, e->raw);
+	return patch(lw->w, e, fixed);
 }
 
 static int standard_entry(struct l2walk *lw, const struct checktab_l2 *t,
@@ -457,7 +509,9 @@ static int l2_table(struct l2walk *lw, const struct checktab_l2 *t)
 
 		if (e.bitmap)
 			check_bitmap(w, t, &e);
-		if (e.raw & QCOW2_ENTRY_COMPRESSED)
+		if (w->g.data_file && e.raw)
+			ret = data_file_entry(lw, t, &e);
+		else if (e.raw & QCOW2_ENTRY_COMPRESSED)
 			ret = compressed_entry(lw, t, &e);
 		else if (e.raw || e.bitmap)
 			ret = standard_entry(lw, t, &e);

@@ -30,6 +30,7 @@ enum problem_code {
 	PROBLEM_REFCOUNT_HIGH,	    /* leak: count above the references */
 	PROBLEM_COPIED_L1,	    /* COPIED in the active L1 is wrong */
 	PROBLEM_COPIED_L2,	    /* COPIED in an active L2 is wrong */
+	PROBLEM_DATA_PLACE,	    /* not the entry's place in the data file */
 	PROBLEM_IO,		    /* a part could not be read */
 	PROBLEM_N
 };

@@ -113,6 +113,14 @@ struct flags {
 	bool lower;
 };
 
+/* Clusters in an external data file count as one for ever. */
+static uint64_t in_data_file(uint64_t raw)
+{
+	bool any = raw & QCOW2_OFFSET_MASK && !(raw & QCOW2_ENTRY_COMPRESSED);
+
+	return any ? raw | QCOW2_ENTRY_COPIED : raw;
+}
+
 /* Make COPIED of N entries at T right; true if one changed. An entry that
  * check did not follow stays as it is. */
 static bool fix_flags(struct flags *f, uint8_t *t, uint64_t n, bool l2)
@@ -126,11 +134,15 @@ static bool fix_flags(struct flags *f, uint8_t *t, uint64_t n, bool l2)
 		uint64_t hoff = raw & QCOW2_OFFSET_MASK;
 		uint64_t want = raw & ~QCOW2_ENTRY_COPIED;
 
-		if (l2 && (raw & QCOW2_ENTRY_COMPRESSED))
+		if (l2 && w->g.data_file) {
+			want = in_data_file(raw);
 			hoff = 0;
-		else if (!num_is_aligned(hoff, w->g.cluster_size) ||
-			 !checkwalk_inside(w, hoff, w->g.cluster_size))
+		} else if (l2 && (raw & QCOW2_ENTRY_COMPRESSED)) {
+			hoff = 0;
+		} else if (!num_is_aligned(hoff, w->g.cluster_size) ||
+			   !checkwalk_inside(w, hoff, w->g.cluster_size)) {
 			continue;
+		}
 		if (hoff && final_count(w, hoff, f->lower) == 1)
 			want |= QCOW2_ENTRY_COPIED;
 		if (want == raw)

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/seed.h"
+#include "core/admin/extdata.h"
 #include "core/admin/trim.h"
 #include "core/data/zero.h"
 #include "core/format/qcow2.h"
@@ -135,6 +136,20 @@ static int put_size(struct image *img, uint64_t size)
 	return put_roots(&img->meta, &before);
 }
 
+/* The disk may show [OLD, SIZE) now. */
+static int show(struct image *img, uint64_t old, uint64_t size)
+{
+	int r = 0;
+
+	if (img->geom.data_raw)
+		r = extdata_map(img, old, size);
+	if (r == 0 && img->meta.header.size != size)
+		r = put_size(img, size);
+	if (r == 0)
+		image_set_size(img, size);
+	return r;
+}
+
 static int grow(struct image *img, uint64_t size)
 {
 	uint64_t old = img->geom.size;
@@ -144,6 +159,12 @@ static int grow(struct image *img, uint64_t size)
 	bool clean;
 	int r = is_clean(img, old, edge, &clean);
 
+	if (r == 0 && img->data_file) {
+		edge = size; /* where the file ends */
+		r = extdata_grow(img, old, size);
+		/* read it from a raw one as it is: extdata_map() */
+		clean &= !img->geom.data_raw;
+	}
 	if (r < 0)
 		return r;
 	if (n > img->meta.l1.n)
@@ -151,13 +172,9 @@ static int grow(struct image *img, uint64_t size)
 			    clean ? size : img->meta.header.size);
 	if (r == 0 && !clean && SEED_BUG(SEED_SIZE_EARLY))
 		r = put_size(img, size);
-	if (r == 0 && !clean)
+	if (r == 0 && !clean && !img->geom.data_raw)
 		r = clear_exposed(img, old, edge);
-	if (r == 0 && img->meta.header.size != size)
-		r = put_size(img, size);
-	if (r == 0)
-		image_set_size(img, size);
-	return r;
+	return r < 0 ? r : show(img, old, size);
 }
 
 /* --- shrinking ------------------------------------------------------------------ */
@@ -170,13 +187,15 @@ static int free_behind(struct image *img, uint64_t size, uint64_t old)
 	int r = 0;
 
 	/* the rest of the last cluster would come back with a larger size */
-	if (edge > size)
+	if (edge > size && !img->data_file)
 		r = clear_exposed(img, size, edge);
 	if (r == 0)
 		r = trim_range(m, edge,
 			       num_round_up(old, img->geom.cluster_size));
 	if (r == 0)
 		r = writeback_all(m);
+	if (r == 0 && img->data_file)
+		r = extdata_shrink(img, size);
 	return r < 0 ? r : trim_file(m);
 }
 

@@ -33,6 +33,9 @@ static int begin(struct work *w, struct image *img, struct err *err)
 	int r;
 
 	*w = (struct work){ .img = img, .m = &img->meta, .err = err };
+	if (img->geom.data_file)
+		return err_set(err, -ENOTSUP,
+			       "the data is in an external data file, and qcow2 has no internal snapshots of such images; make an overlay instead ('rawcow create -b', or -o cow=FILE)");
 	r = gate_quiesce(img);
 	if (r < 0)
 		return err_set_sys(err, r, "cannot change snapshots");

@@ -16,6 +16,7 @@
 struct disk {
 	const struct geom *geom;
 	struct hostfile *file;
+	struct hostfile *data;	/* of plain clusters: FILE, or another */
 	struct meta *meta;
 	const struct codec *codec;	/* of compressed clusters; may be NULL */
 	bool compress;			/* write whole clusters compressed */

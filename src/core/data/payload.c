@@ -1,5 +1,6 @@
 #include "core/data/payload.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "base/num.h"
@@ -9,7 +10,7 @@
 static int read_short(struct disk *d, size_t len, uint64_t hoff)
 {
 	struct host_stat st;
-	int r = hostfile_stat(d->file, &st);
+	int r = hostfile_stat(d->data, &st);
 
 	if (r < 0)
 		return r;
@@ -21,7 +22,10 @@ static int read_short(struct disk *d, size_t len, uint64_t hoff)
 int payload_read(struct disk *d, void *buf, size_t len, uint64_t hoff)
 {
 	size_t got;
-	int r = hostfile_pread(d->file, buf, len, hoff, &got);
+	int r;
+
+	assert(d->data);
+	r = hostfile_pread(d->data, buf, len, hoff, &got);
 
 	if (r < 0 || got == len)
 		return r;
@@ -30,7 +34,30 @@ int payload_read(struct disk *d, void *buf, size_t len, uint64_t hoff)
 
 int payload_write(struct disk *d, const void *buf, size_t len, uint64_t hoff)
 {
-	int r = rolescan_check(d->meta, hoff, len, ROLE_DATA);
+	int r = 0;
 
-	return r < 0 ? r : hostfile_pwrite_full(d->file, buf, len, hoff);
+	/* A data file is as long as the disk, whose last cluster may be cut
+	 * short; a raw one would not be the disk otherwise. */
+	if (d->geom->data_file) {
+		if (hoff >= d->geom->size)
+			return 0;
+		len = (size_t)NUM_MIN(len, d->geom->size - hoff);
+	} else {
+		r = rolescan_check(d->meta, hoff, len, ROLE_DATA);
+	}
+	return r < 0 ? r : hostfile_pwrite_full(d->data, buf, len, hoff);
+}
+
+int payload_zero(struct disk *d, uint64_t len, uint64_t hoff, bool unmap)
+{
+	int r = -EOPNOTSUPP;
+
+	if (unmap)
+		r = hostfile_punch(d->data, hoff, len);
+	return r == -EOPNOTSUPP ? hostfile_zero(d->data, hoff, len) : r;
+}
+
+void payload_discard(struct disk *d, uint64_t len, uint64_t hoff)
+{
+	(void)!hostfile_punch(d->data, hoff, len);
 }

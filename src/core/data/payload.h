@@ -15,5 +15,14 @@
  */
 int payload_read(struct disk *d, void *buf, size_t len, uint64_t hoff);
 
-/* Write LEN bytes of BUF to HOFF. 0, -ENOSPC, -EIO. */
+/* Write LEN bytes of BUF to HOFF; of those, what lies behind the end of the disk
+ * does not reach an external data file. 0, -ENOSPC, -EIO. */
 int payload_write(struct disk *d, const void *buf, size_t len, uint64_t hoff);
+
+/* Make LEN bytes at HOFF of an external data file read as zero, giving the room
+ * back with UNMAP where the host can. 0, -ENOSPC, -EIO. */
+int payload_zero(struct disk *d, uint64_t len, uint64_t hoff, bool unmap);
+
+/* Nothing refers to LEN bytes at HOFF of an external data file any more: give
+ * the room back if the host can; it holds the data, or zeroes, afterwards. */
+void payload_discard(struct disk *d, uint64_t len, uint64_t hoff);

@@ -70,6 +70,10 @@ static int plan_run(struct disk *d, uint64_t goff, uint64_t len,
 	run->own = e->copied;
 	run->moved = !run->own && e->hoff;
 	run->hoff = e->hoff;
+	if (g->data_file) { /* there is one place, ours for ever */
+		run->own = true;
+		run->hoff = run->goff;
+	}
 	if (!run->own)
 		extend_run(d, run, end);
 	return 0;
@@ -111,7 +115,7 @@ static int install(struct disk *d, const struct cow_run *run)
 	struct meta *m = d->meta;
 	int r;
 
-	atomic_store(&m->new_unsynced, true);
+	meta_note_new_data(m);
 	lock_take(&m->lock);
 	r = l2map_change_locked(m, &c);
 	lock_drop(&m->lock);

@@ -1,6 +1,7 @@
 #include "core/data/zero.h"
 
 #include "base/num.h"
+#include "core/data/payload.h"
 #include "core/data/write.h"
 #include "core/meta/l2map.h"
 
@@ -110,6 +111,10 @@ static int change_run(struct disk *d, uint64_t goff, uint64_t len, bool unmap,
 	*done = r == 0;
 	if (r == 0)
 		r = change_held(d, goff, len, unmap);
+	/* What is written here next goes to the same place, once we let go: so
+	 * not later. And not too early [R5]: zero is what the range reads. */
+	if (*done && r == 0 && unmap && d->geom->data_file)
+		payload_discard(d, len, goff);
 	inflight_end(&d->inflight, &held);
 	return r < 0 ? r : 0;
 }
@@ -174,6 +179,17 @@ static int zero_units(struct disk *d, uint64_t goff, uint64_t len, bool unmap)
 	return 0;
 }
 
+/* A raw data file must read as zero by itself. Entries stay: the clusters that
+ * they map read so with it, all others do already. */
+static int zero_raw(struct disk *d, uint64_t goff, uint64_t len, bool unmap)
+{
+	int r = payload_zero(d, len, goff, unmap);
+
+	if (r == 0)
+		atomic_store(&d->meta->data_unsynced, true);
+	return r;
+}
+
 int zero_range(struct disk *d, uint64_t goff, uint64_t len, bool unmap)
 {
 	uint64_t end = goff + len;
@@ -184,6 +200,8 @@ int zero_range(struct disk *d, uint64_t goff, uint64_t len, bool unmap)
 				: num_round_down(end, d->geom->sub_size);
 	int r;
 
+	if (d->geom->data_raw)
+		return zero_raw(d, goff, len, unmap);
 	if (first >= last)
 		return zero_part(d, goff, len);
 	r = zero_part(d, goff, first - goff);

@@ -32,8 +32,7 @@ static const struct disk_feature known[] = {
 #define NR_KNOWN (sizeof(known) / sizeof(known[0]))
 
 /* Incompatible bits that keep rawcow from opening an image. */
-#define REFUSED                                                               \
-	(~QCOW2_INCOMPAT_KNOWN | QCOW2_INCOMPAT_DATA_FILE)
+#define REFUSED (~QCOW2_INCOMPAT_KNOWN)
 
 static bool find_in_table(char buf[FEATURE_NAME_MAX], enum feature_class cls,
 			  unsigned bit, const void *table, size_t n)
@@ -111,11 +110,13 @@ int feature_refusal(const struct header *h, const struct headerext_list *list,
 		       text);
 }
 
-uint64_t feature_autoclear_stale(uint64_t autoclear)
+uint64_t feature_autoclear_stale(const struct header *h)
 {
-	const uint64_t kept = QCOW2_AUTOCLEAR_BITMAPS;
+	uint64_t kept = QCOW2_AUTOCLEAR_BITMAPS;
 
-	return autoclear & ~kept;
+	if (header_data_raw(h))
+		kept |= QCOW2_AUTOCLEAR_DATA_FILE_RAW;
+	return h->autoclear & ~kept;
 }
 
 const void *feature_name_table(uint32_t *len)

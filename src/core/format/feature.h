@@ -18,15 +18,16 @@ const char *feature_name(char buf[FEATURE_NAME_MAX], enum feature_class cls,
 
 /*
  * -ENOTSUP with a text that names every feature for which rawcow cannot open
- * this image at all: unknown incompatible bits, external data files,
+ * this image at all: unknown incompatible bits,
  * encryption. 0 when there is none.
  */
 int feature_refusal(const struct header *h, const struct headerext_list *list,
 		    struct err *err);
 
-/* Autoclear bits that rawcow does not keep right while it writes, and that
- * must be cleared before the first write: all but those in its own table. */
-uint64_t feature_autoclear_stale(uint64_t autoclear);
+/* Autoclear bits of H that rawcow does not keep right while it writes, and that
+ * must be cleared before the first write: all but bitmaps, and raw external
+ * data where it is true. */
+uint64_t feature_autoclear_stale(const struct header *h);
 
 /* The feature name table that create writes; *LEN its bytes. */
 const void *feature_name_table(uint32_t *len);

@@ -29,6 +29,9 @@ struct geom {
 				   cluster) */
 	uint64_t slice_size;
 	uint8_t compression;	/* enum qcow2_compression */
+	bool data_file;		/* guest data lies in an external data file, at
+				   the host offset that is its guest offset */
+	bool data_raw;		/* and that file alone is the disk, as raw */
 };
 
 /* CLUSTER_BITS and REFCOUNT_ORDER are in range (header_decode checks). */

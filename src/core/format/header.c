@@ -314,10 +314,19 @@ void header_encode(const struct header *h, void *buf)
 	memcpy(buf, &d, len);
 }
 
+bool header_data_raw(const struct header *h)
+{
+	return h->incompatible & QCOW2_INCOMPAT_DATA_FILE &&
+	       h->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW &&
+	       !h->backing_offset;
+}
+
 void header_geom(const struct header *h, struct geom *g)
 {
 	geom_init(g, h->version, h->cluster_bits, h->refcount_order,
 		  h->compression, h->size);
 	if (h->incompatible & QCOW2_INCOMPAT_EXTL2)
 		geom_extend(g);
+	g->data_file = h->incompatible & QCOW2_INCOMPAT_DATA_FILE;
+	g->data_raw = header_data_raw(h);
 }

@@ -53,6 +53,10 @@ int header_decode(struct header *h, const void *buf, size_t len,
  */
 void header_encode(const struct header *h, void *buf);
 
+/* Is the external data file, read alone as raw, the disk? A backing file stands
+ * against that, whatever the bit says: unallocated clusters would show it. */
+bool header_data_raw(const struct header *h);
+
 /* The geometry of a decoded header. The size is rounded down to a sector, as
  * QEMU does. */
 void header_geom(const struct header *h, struct geom *g);

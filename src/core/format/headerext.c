@@ -35,6 +35,10 @@ static int check_ext(const struct headerext_list *list, uint32_t type,
 		return err_set(err, -EUCLEAN,
 			       "the backing format name is %" PRIu32 " bytes long, above the limit of %u",
 			       len, QCOW2_MAX_BACKING_FORMAT);
+	if (type == QCOW2_EXT_DATA_FILE && len > QCOW2_MAX_DATA_FILE_NAME)
+		return err_set(err, -EUCLEAN,
+			       "the data file's name is %" PRIu32 " bytes long, above the limit of %u",
+			       len, QCOW2_MAX_DATA_FILE_NAME);
 	return 0;
 }
 

@@ -44,10 +44,10 @@ enum l2entry_kind l2entry_sub_run(const struct l2entry *e, unsigned sub,
 		kind = L2ENTRY_PLAIN;
 		*n = low_zeroes(~alloc);
 	} else if (zero & 1) {
-		kind = e->hoff ? L2ENTRY_ZERO_ALLOC : L2ENTRY_ZERO_PLAIN;
+		kind = e->place ? L2ENTRY_ZERO_ALLOC : L2ENTRY_ZERO_PLAIN;
 		*n = low_zeroes(~zero);
 	} else {
-		kind = e->hoff ? L2ENTRY_RESERVED : L2ENTRY_UNALLOCATED;
+		kind = e->place ? L2ENTRY_RESERVED : L2ENTRY_UNALLOCATED;
 		*n = low_zeroes(alloc | zero);
 	}
 	*n = NUM_MIN(*n, QCOW2_SUBCLUSTERS - sub);
@@ -63,7 +63,7 @@ static int decode_extended(struct l2entry_raw raw, struct l2entry *e)
 	e->kind = l2entry_sub_run(e, 0, &n);
 	if (raw.word & QCOW2_ENTRY_ZERO || e->alloc & e->zero)
 		return -EUCLEAN;
-	return e->alloc && !e->hoff ? -EUCLEAN : 0;
+	return e->alloc && !e->place ? -EUCLEAN : 0;
 }
 
 static int decode_standard(const struct geom *g, struct l2entry_raw raw,
@@ -71,11 +71,24 @@ static int decode_standard(const struct geom *g, struct l2entry_raw raw,
 {
 	bool zero = raw.word & QCOW2_ENTRY_ZERO;
 
-	if (e->hoff)
+	if (e->place)
 		e->kind = zero ? L2ENTRY_ZERO_ALLOC : L2ENTRY_PLAIN;
 	else
 		e->kind = zero ? L2ENTRY_ZERO_PLAIN : L2ENTRY_UNALLOCATED;
 	return zero && g->version < 3 ? -EUCLEAN : 0;
+}
+
+/* A data file has a cluster 0: COPIED tells it from none, unless the entry is
+ * zero. All that are there have "an implicit refcount of 1". */
+static void find_place(const struct geom *g, struct l2entry_raw raw,
+		       struct l2entry *e)
+{
+	e->place = e->hoff != 0;
+	if (!g->data_file)
+		return;
+	if (e->copied && (g->extended || !(raw.word & QCOW2_ENTRY_ZERO)))
+		e->place = true;
+	e->copied = e->place;
 }
 
 int l2entry_decode(const struct geom *g, struct l2entry_raw raw,
@@ -83,14 +96,17 @@ int l2entry_decode(const struct geom *g, struct l2entry_raw raw,
 {
 	e->copied = raw.word & QCOW2_ENTRY_COPIED;
 	e->clen = 0;
+	e->place = false;
 	e->alloc = e->zero = 0;
 	if (raw.word & QCOW2_ENTRY_COMPRESSED)
-		return raw.bitmap ? -EUCLEAN
-				  : decode_compressed(g, raw.word, e);
+		return raw.bitmap || g->data_file
+			       ? -EUCLEAN
+			       : decode_compressed(g, raw.word, e);
 	e->hoff = raw.word & QCOW2_OFFSET_MASK;
+	find_place(g, raw, e);
 	if (raw.word & RESERVED_STANDARD ||
 	    !num_is_aligned(e->hoff, g->cluster_size) ||
-	    (e->copied && !e->hoff))
+	    (e->copied && !e->place))
 		return -EUCLEAN;
 	return g->extended ? decode_extended(raw, e)
 			   : decode_standard(g, raw, e);

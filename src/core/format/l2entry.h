@@ -33,8 +33,10 @@ struct l2entry_raw {
 struct l2entry {
 	enum l2entry_kind kind; /* extended: of subcluster 0, see
 				   l2entry_run(); COMPRESSED: of all */
-	bool copied;   /* COPIED: refcount is exactly one */
-	uint64_t hoff; /* bytes; cluster-aligned unless compressed; 0: none */
+	bool copied;   /* COPIED: refcount is exactly one; so it is for all that
+			  have a place in an external data file */
+	bool place;    /* hoff is a cluster; 0 can be one in a data file */
+	uint64_t hoff; /* bytes; cluster-aligned unless compressed */
 	uint32_t clen; /* compressed: bytes to the end of the last sector */
 	uint32_t alloc; /* extended: bit X is 1 if subcluster X has data */
 	uint32_t zero;	/* extended: bit X is 1 if subcluster X is zero */
@@ -43,7 +45,8 @@ struct l2entry {
 /* Decode RAW. 0; -EUCLEAN: reserved bits set, offset not aligned, zero flag
  * in a version 2 image or an extended entry, COPIED on a compressed or
  * unallocated entry, a subcluster with data and zero or with data and no
- * cluster, a bitmap with a compressed entry. Says nothing about the file's
+ * cluster, a bitmap with a compressed entry, a compressed entry with an
+ * external data file. Says nothing about the file's
  * size. */
 int l2entry_decode(const struct geom *g, struct l2entry_raw raw,
 		   struct l2entry *e);
@@ -82,15 +85,17 @@ static inline enum l2entry_kind l2entry_run(const struct geom *g,
  * ones, which may name two. */
 static inline bool l2entry_has_place(const struct l2entry *e)
 {
-	return e->hoff && e->kind != L2ENTRY_COMPRESSED;
+	return e->place && e->kind != L2ENTRY_COMPRESSED;
 }
 
-/* How many host clusters E refers to; *HIDX is the first of them. */
+/* How many clusters of the image E refers to; *HIDX is the first of them. */
 static inline uint64_t l2entry_clusters(const struct geom *g,
 					const struct l2entry *e,
 					uint64_t *hidx)
 {
 	*hidx = e->hoff >> g->cluster_bits;
+	if (g->data_file)
+		return 0;
 	if (e->kind != L2ENTRY_COMPRESSED)
 		return e->hoff != 0;
 	return ((e->hoff + e->clen - 1) >> g->cluster_bits) - *hidx + 1;

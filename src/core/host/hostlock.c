@@ -36,6 +36,8 @@ static const struct role roles[] = {
 	[HOSTLOCK_IMAGE_RO] = { READ, WRITE | RESIZE },
 	[HOSTLOCK_IMAGE_SHARED] = { READ, 0 },
 	[HOSTLOCK_CREATE] = { WRITE | RESIZE, RESIZE },
+	[HOSTLOCK_DATA_RW] = { READ | WRITE | RESIZE, RESIZE },
+	[HOSTLOCK_DATA_RO] = { READ, RESIZE },
 };
 
 static const char *const bit_names[BITS] = {

@@ -13,6 +13,8 @@ enum hostlock_role {
 	HOSTLOCK_IMAGE_RO,     /* 100 201 203; also any backing file */
 	HOSTLOCK_IMAGE_SHARED, /* force_share: 100 only */
 	HOSTLOCK_CREATE,       /* 101 103 203 */
+	HOSTLOCK_DATA_RW,      /* 100 101 103 203: external data file */
+	HOSTLOCK_DATA_RO,      /* 100 203 */
 };
 
 /*

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +14,10 @@
 #include "core/host/hostlock.h"
 #include "core/image/open.h"
 
-/* What to open behind an image. */
+/* What to open behind an image, or beside it. */
 struct target {
+	const char *what;   /* "backing file" or "data file" */
+	const char *option; /* by which the user can name it */
 	char *name;	/* owned */
 	char *format;	/* owned; NULL: not recorded */
 	bool by_user;	/* named by an option: no policy applies */
@@ -32,10 +35,10 @@ int chain_add(struct chain *chain, struct hostfile *file, struct err *err)
 	for (unsigned i = 0; st.ino && i < chain->n; i++)
 		if (chain->id[i].dev == st.dev && chain->id[i].ino == st.ino)
 			return err_set(err, -ELOOP,
-				       "the backing chain loops: this file is in it twice");
+				       "the chain of files loops: this file is in it twice");
 	if (chain->n == QCOW2_MAX_CHAIN)
 		return err_set(err, -EMLINK,
-			       "the backing chain is longer than %u files",
+			       "the chain is longer than %u files",
 			       QCOW2_MAX_CHAIN);
 	chain->id[chain->n].dev = st.dev;
 	chain->id[chain->n].ino = st.ino;
@@ -80,6 +83,8 @@ static int find_target(struct target *t, const struct header *h,
 	const struct headerext *fmt =
 		headerext_find(ext, QCOW2_EXT_BACKING_FORMAT);
 
+	t->what = "backing file";
+	t->option = "backing_file=PATH:FORMAT";
 	t->policy = opts->backing;
 	t->write = opts->write_depth == 1 ? HOSTFILE_RDWR : 0;
 	if (opts->backing_file) {
@@ -100,18 +105,28 @@ static int find_target(struct target *t, const struct header *h,
 	return t->name ? 0 : err_set_sys(err, -ENOMEM, "cannot open");
 }
 
-static int check_target(const struct target *t, struct err *err)
+static int check_name(const struct target *t, struct err *err)
 {
 	char buf[256];
 
 	if (!t->by_user && t->policy == IMAGE_BACKING_NONE)
 		return err_set(err, -EPERM,
-			       "needs its backing file '%s', and -o backing=none forbids opening it",
-			       shown(buf, t->name));
+			       "needs its %s '%s', and -o backing=none forbids opening it",
+			       t->what, shown(buf, t->name));
 	if (!t->by_user && has_protocol(t->name))
 		return err_set(err, -EPERM,
-			       "the backing file '%s' is not a plain path; name the file with -o backing_file=PATH:FORMAT",
-			       shown(buf, t->name));
+			       "the %s '%s' is not a plain path; name the file with -o %s",
+			       t->what, shown(buf, t->name), t->option);
+	return 0;
+}
+
+static int check_target(const struct target *t, struct err *err)
+{
+	char buf[256];
+	int r = check_name(t, err);
+
+	if (r < 0)
+		return r;
 	if (!t->format)
 		return err_set(err, -EINVAL,
 			       "the image does not record the format of its backing file '%s', and guessing is unsafe; use -o backing_file=PATH:raw or PATH:qcow2",
@@ -155,8 +170,8 @@ static int forbidden(const struct target *t, struct err *err)
 	char buf[256];
 
 	return err_set(err, -EPERM,
-		       "its backing file '%s' lies outside the image's folder; if you trust the image, use -o backing=any",
-		       shown(buf, t->name));
+		       "its %s '%s' lies outside the image's folder; if you trust the image, use -o backing=any",
+		       t->what, shown(buf, t->name));
 }
 
 static int open_below(struct hostfile **out, int dirfd, const char *image_name,
@@ -282,6 +297,7 @@ static int open_qcow2(struct chain_backing *b, struct hostfile *file,
 	below.compress = IMAGE_COMPRESS_OFF;
 	below.detect_zeroes = IMAGE_DETECT_OFF;
 	below.backing_file = NULL;
+	below.data_file = NULL;
 	below.snapshot = NULL;
 	below.backing_format = NULL;
 	r = open_image(&b->image, file, &below, chain, err);
@@ -295,14 +311,16 @@ static int open_qcow2(struct chain_backing *b, struct hostfile *file,
 /* Of a long chain only the file at fault is named. A refusal by policy names
  * what it refuses itself, and needs the image that asked for it. */
 static void name_culprit(struct chain *chain, int r, struct err *err,
-			 const char *name)
+			 const struct target *t)
 {
+	char buf[256];
+
 	if (r == -EPERM && !chain->refused) {
 		chain->refused = true;
 		return;
 	}
 	if (!chain->named)
-		err_wrap(err, "backing file '%s'", name);
+		err_wrap(err, "%s '%s'", t->what, shown(buf, t->name));
 	chain->named = true;
 }
 
@@ -313,10 +331,12 @@ int chain_open_backing(struct image *img, const struct headerext_list *ext,
 	struct chain_backing *b = &img->backing;
 	struct hostfile *file = NULL;
 	struct target t = { 0 };
-	char buf[256];
 	int r;
 
 	r = find_target(&t, &img->header, ext, cluster, opts, err);
+	if (r == 0 && t.name && img->geom.data_raw)
+		r = err_set(err, -EINVAL,
+			    "its data file is the disk as raw, and that goes with no backing file");
 	if (r < 0 || !t.name)
 		goto out;
 	r = check_target(&t, err);
@@ -333,13 +353,128 @@ int chain_open_backing(struct image *img, const struct headerext_list *ext,
 		r = open_qcow2(b, file, opts, chain, err);
 	if (r < 0) {
 		hostfile_close(file);
-		name_culprit(chain, r, err, shown(buf, t.name));
+		name_culprit(chain, r, err, &t);
 		goto out;
 	}
 	img->disk.backing = &b->backing;
 out:
 	free(t.name);
 	free(t.format);
+	return r;
+}
+
+/* --- the external data file ---------------------------------------------------- */
+
+static int find_data_file(struct target *t, const struct headerext_list *ext,
+			  const struct image_opts *opts, struct err *err)
+{
+	const struct headerext *e = headerext_find(ext, QCOW2_EXT_DATA_FILE);
+
+	t->what = "data file";
+	t->option = "data_file=PATH";
+	t->policy = opts->backing;
+	t->by_user = opts->data_file;
+	if (opts->data_file)
+		t->name = strdup(opts->data_file);
+	else if (!e || !e->len)
+		return err_set(err, -EINVAL,
+			       "the image does not name its data file; do it with -o data_file=PATH");
+	else if (memchr(e->data, 0, e->len))
+		return err_set(err, -EUCLEAN,
+			       "the data file's name has a NUL byte in its %u bytes",
+			       (unsigned)e->len);
+	else
+		t->name = dup_bytes(e->data, e->len);
+	return t->name ? 0 : err_set_sys(err, -ENOMEM, "cannot open");
+}
+
+static int lock_data_file(struct hostfile *file, const struct image *img,
+			  const struct image_opts *opts, struct err *err)
+{
+	enum hostlock_role role = HOSTLOCK_DATA_RW;
+	int r;
+
+	if (opts->no_lock)
+		return 0;
+	if (img->state.readonly)
+		role = opts->force_share ? HOSTLOCK_IMAGE_SHARED
+					 : HOSTLOCK_DATA_RO;
+	r = hostlock_take(file, role, err);
+	if (r != -EOPNOTSUPP)
+		return r;
+	return img->state.readonly
+		       ? 0
+		       : err_set(err, r,
+				 "the filesystem has no file locks to keep other writers out; use -o locking=off if you are sure that there are none");
+}
+
+/* A raw data file is all of the disk. Of another one clusters may be missing
+ * that nothing has been written to. */
+static int check_data_size(struct hostfile *file, const struct image *img,
+			   struct err *err)
+{
+	struct host_stat st;
+	int r = hostfile_stat(file, &st);
+
+	if (r < 0)
+		return err_set_sys(err, r, "cannot stat");
+	if (!img->geom.data_raw || st.size >= img->geom.size)
+		return 0;
+	return err_set(err, -EUCLEAN,
+		       "it has %" PRIu64 " bytes, but the disk has %" PRIu64
+		       ": its end is missing",
+		       st.size, img->geom.size);
+}
+
+static int use_data_file(struct image *img, const struct target *t,
+			 const struct image_opts *opts, struct chain *chain,
+			 struct err *err)
+{
+	struct hostfile *file;
+	int r = open_file(&file, img, t, opts, err);
+
+	if (r < 0)
+		return r;
+	r = chain_add(chain, file, err);
+	if (r == 0)
+		r = lock_data_file(file, img, opts, err);
+	if (r == 0)
+		r = check_data_size(file, img, err);
+	if (r < 0) {
+		hostfile_close(file);
+		return r;
+	}
+	img->data_file = file;
+	img->disk.data = file;
+	img->meta.data_file = file;
+	return 0;
+}
+
+int chain_open_data_file(struct image *img, const struct headerext_list *ext,
+			 const struct image_opts *opts, struct chain *chain,
+			 struct err *err)
+{
+	struct target t = { 0 };
+	int r;
+
+	if (!img->geom.data_file)
+		return opts->data_file
+			       ? err_set(err, -EINVAL,
+					 "-o data_file: the image has no external data file")
+			       : 0;
+	t.write = img->state.readonly ? 0 : HOSTFILE_RDWR;
+	r = find_data_file(&t, ext, opts, err);
+	if (r < 0)
+		return r;
+	r = check_name(&t, err);
+	if (r < 0)
+		chain->refused = true; /* its text names the file */
+	if (r == 0) {
+		r = use_data_file(img, &t, opts, chain, err);
+		if (r < 0)
+			name_culprit(chain, r, err, &t);
+	}
+	free(t.name);
 	return r;
 }
 

@@ -1,6 +1,6 @@
 /*
- * chain: the backing files behind an image, opened under the policy of
- * docs/security.md: plain paths only, never a format that is guessed, and by
+ * chain: the backing files behind an image and the external data file beside it,
+ * opened under the policy of docs/security.md: plain paths only, never a format that is guessed, and by
  * default only below the folder of the image that names them.
  */
 #pragma once
@@ -39,6 +39,15 @@ int chain_add(struct chain *chain, struct hostfile *file, struct err *err);
 int chain_open_backing(struct image *img, const struct headerext_list *ext,
 		       const uint8_t *cluster, const struct image_opts *opts,
 		       struct chain *chain, struct err *err);
+/*
+ * The same for the external data file of an image that has one, which CHAIN
+ * notes too; img->data_file and img->disk.data are set. It is opened to write
+ * unless the image is read-only. -EINVAL also: OPTS name one for an image that
+ * has none; -EUCLEAN: a raw one is shorter than the disk.
+ */
+int chain_open_data_file(struct image *img, const struct headerext_list *ext,
+			 const struct image_opts *opts, struct chain *chain,
+			 struct err *err);
 void chain_close_backing(struct chain_backing *b);
 
 /* Blocks of 512 bytes that the host holds for it and all behind it. */

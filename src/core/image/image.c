@@ -95,14 +95,19 @@ uint64_t image_blocks(struct image *img)
 
 	if (hostfile_stat(img->file, &st) == 0)
 		n += st.blocks;
+	if (img->data_file && hostfile_stat(img->data_file, &st) == 0)
+		n += st.blocks;
 	return NUM_MIN(n, num_div_ceil(image_size(img), 512));
 }
 
 int64_t image_mtime_ns(struct image *img)
 {
 	struct host_stat st;
+	int64_t t = hostfile_stat(img->file, &st) == 0 ? st.mtime_ns : 0;
 
-	return hostfile_stat(img->file, &st) == 0 ? st.mtime_ns : 0;
+	if (img->data_file && hostfile_stat(img->data_file, &st) == 0)
+		t = NUM_MAX(t, st.mtime_ns);
+	return t;
 }
 
 struct hostfile *image_file(const struct image *img)

@@ -38,23 +38,26 @@ struct image_opts {
 	 * in the place of the disk; may be NULL */
 	const char *snapshot;
 	bool no_backing;  /* for work on tables alone: do not open what is
-			     behind; what it holds must not be read */
+			     behind, nor the data file; what they hold must not
+			     be read or written */
 	bool force_share; /* with readonly: share the image with a writer */
 	bool no_lock;	  /* take no byte locks at all */
 	bool defer_bitmaps; /* for work on bitmaps alone (core/admin/bitmap.h):
 			       none notes changes, so the disk must not be
 			       written */
-	enum image_backing backing; /* which backing files may be opened */
+	enum image_backing backing; /* which backing and data files may be
+				       opened */
 	/* use this file instead of the one the header names; may be NULL */
 	const char *backing_file;
 	const char *backing_format; /* "raw" or "qcow2"; for backing_file */
 	/* the file so far behind the image (1: its backing file) is opened to
 	 * write as well, for who commits to it; 0: none */
 	unsigned write_depth;
-	/* tests: may put another table of operations around a backing file
+	/* tests: may put another table of operations around a backing or data file
 	 * that was just opened; NULL: nothing */
 	int (*wrap)(void *arg, struct hostfile **file);
 	void *wrap_arg;
+	const char *data_file; /* as backing_file, for an external data file */
 	bool discard_ignore; /* keep clusters of discarded ranges: no unmap */
 	enum image_detect detect_zeroes; /* UNMAP: not with discard_ignore */
 	enum image_compress compress; /* write whole clusters compressed */
@@ -107,7 +110,7 @@ const char *image_readonly_reason(const struct image *img);
 /* 512-byte blocks the host holds for the image and its chain, at most the
  * virtual size; never 0 for an image with data. */
 uint64_t image_blocks(struct image *img);
-/* mtime of the image file, nanoseconds since the epoch. */
+/* mtime of the image file or its data file, nanoseconds since the epoch. */
 int64_t image_mtime_ns(struct image *img);
 /* The image file itself. */
 struct hostfile *image_file(const struct image *img);

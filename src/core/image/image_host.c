@@ -147,7 +147,7 @@ int image_map_host(struct image *img, struct image_extent *ext)
 	/* of a raw file image_map() has told already */
 	if (!img || ext->kind != IMAGE_EXTENT_DATA || !looks_preallocated(img))
 		return 0;
-	r = hostfile_next_extent(img->file, ext->hoff, &data, &end);
+	r = hostfile_next_extent(img->disk.data, ext->hoff, &data, &end);
 	if (r < 0 && r != -ENXIO)
 		return r;
 	/* -ENXIO: the file ends within its last cluster */
@@ -164,5 +164,5 @@ const char *image_name_at(const struct image *img, unsigned depth)
 			return img->backing.raw->name;
 		img = img->backing.image;
 	}
-	return img->file->name;
+	return (img->data_file ? img->data_file : img->file)->name;
 }

@@ -111,6 +111,9 @@ static int parse(struct image *img, struct parsed *p,
 		return r;
 	header_geom(&img->header, &img->geom);
 	img->of_snapshot = opts->snapshot != NULL;
+	if (opts->snapshot && img->geom.data_file)
+		return err_set(err, -ENOTSUP,
+			       "an image with an external data file has no internal snapshots");
 	return opts->snapshot ? show_snapshot(img, opts->snapshot, p->file_size,
 					      err)
 			      : 0;
@@ -130,6 +133,9 @@ static int choose_compress(struct image *img, const struct image_opts *opts,
 
 	if (opts->compress == IMAGE_COMPRESS_OFF || img->state.readonly)
 		return 0;
+	if (img->geom.data_file)
+		return err_set(err, -ENOTSUP,
+			       "compress: an image with an external data file cannot hold compressed clusters");
 	if (!codec)
 		return err_set(err, -ENOTSUP,
 			       "compress: rawcow was built without zstd, the codec of this image");
@@ -169,6 +175,7 @@ static int set_up(struct image *img, const struct parsed *p,
 		return r;
 	d->geom = &img->geom;
 	d->file = img->file;
+	d->data = img->geom.data_file ? NULL : img->file;
 	d->codec = codec_get(img->geom.compression);
 	img->meta.alloc.punch = !opts->discard_ignore;
 	img->discard_ignore = opts->discard_ignore;
@@ -283,6 +290,8 @@ int open_image(struct image **out, struct hostfile *file,
 	if (r == 0)
 		r = set_up(img, &p, opts, err);
 	if (r == 0 && !opts->no_backing)
+		r = chain_open_data_file(img, &p.ext, opts, chain, err);
+	if (r == 0 && !opts->no_backing)
 		r = chain_open_backing(img, &p.ext, p.cluster, opts, chain,
 				       err);
 	free(p.cluster);
@@ -306,6 +315,7 @@ void open_discard(struct image *img)
 	bitmaps_fini(&img->bitmaps);
 	state_fini(&img->state);
 	gate_fini(&img->gate);
+	hostfile_close(img->data_file);
 	hostfile_close(img->file);
 	free(img);
 }

@@ -18,6 +18,7 @@
 
 struct image {
 	struct hostfile *file;
+	struct hostfile *data_file; /* external data file, or NULL */
 	struct header header;	/* as opened */
 	struct geom geom;
 	struct meta meta;

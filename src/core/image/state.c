@@ -32,7 +32,7 @@ bool state_downgrade(struct state *s, const struct header *h)
 static int first_write(struct image *img)
 {
 	struct meta *m = &img->meta;
-	uint64_t stale = feature_autoclear_stale(img->header.autoclear);
+	uint64_t stale = feature_autoclear_stale(&img->header);
 	int r = 0;
 
 	/* said of bitmaps that are not there */

@@ -41,7 +41,7 @@ int l2map_slice_of(struct meta *m, uint64_t l2_hoff, uint64_t goff,
 
 /* Is what E refers to inside the file, and data? What the role map calls
  * shared is not written in place, whatever COPIED says. */
-static bool is_possible(struct meta *m, struct l2entry *e)
+static bool is_possible(struct meta *m, struct l2entry *e, uint64_t goff)
 {
 	bool compressed = e->kind == L2ENTRY_COMPRESSED;
 	const struct geom *g = m->geom;
@@ -49,6 +49,9 @@ static bool is_possible(struct meta *m, struct l2entry *e)
 	uint64_t n = l2entry_clusters(g, e, &first);
 	bool shared;
 
+	/* in a data file each guest cluster has a place of its own */
+	if (g->data_file)
+		return e->hoff == num_round_down(goff, g->cluster_size);
 	if (!first || first >= atomic_load(&m->end_hidx) ||
 	    num_ranges_overlap(e->hoff, e->clen ? e->clen : g->cluster_size,
 			       m->l1.hoff, (uint64_t)m->l1.n * 8))
@@ -61,7 +64,7 @@ static bool is_possible(struct meta *m, struct l2entry *e)
 }
 
 int l2map_decode(struct meta *m, const struct slice *s, uint64_t i,
-		 struct l2entry *e)
+		 uint64_t goff, struct l2entry *e)
 {
 	const struct geom *g = m->geom;
 	int r = l2entry_decode(g, l2slice_load(g, s, i), e);
@@ -69,9 +72,9 @@ int l2map_decode(struct meta *m, const struct slice *s, uint64_t i,
 	if (r < 0)
 		return meta_corrupt(m, "L2 entry",
 				    s->hoff + (i << g->entry_bits));
-	if (!e->hoff && e->kind != L2ENTRY_COMPRESSED)
+	if (!e->place && e->kind != L2ENTRY_COMPRESSED)
 		return 0;
-	return is_possible(m, e)
+	return is_possible(m, e, goff)
 		       ? 0
 		       : meta_corrupt(m, "L2 entry to an impossible place",
 				      s->hoff + (i << g->entry_bits));
@@ -133,7 +136,7 @@ static int append_slice(struct meta *m, uint64_t l2_hoff, uint64_t goff,
 	for (; *left && i < geom_slice_entries(m->geom); i++) {
 		struct l2entry e;
 
-		r = l2map_decode(m, s, i, &e);
+		r = l2map_decode(m, s, i, end - *left, &e);
 		if (r < 0 ||
 		    !append_cluster(m->geom, &e, end - *left, left, out)) {
 			/* a broken entry further on is not this request's */

@@ -278,7 +278,8 @@ static int differs(struct meta *m, const struct slice *s, uint64_t i,
 	for (uint64_t k = 0; k < n; k++) {
 		struct l2entry_raw old, new;
 		struct l2entry e;
-		int r = l2map_decode(m, s, i + k, &e);
+		int r = l2map_decode(m, s, i + k,
+				     c->goff + (k << g->cluster_bits), &e);
 
 		if (r < 0)
 			return r;
@@ -308,7 +309,8 @@ static int change_slice(struct meta *m, struct slice *s, uint64_t i,
 		struct l2entry_raw new;
 		struct l2entry e;
 
-		(void)!l2map_decode(m, s, i + k, &e);
+		(void)!l2map_decode(m, s, i + k,
+				    c->goff + (k << g->cluster_bits), &e);
 		new = new_entry(g, &e, c, k);
 		l2slice_store(g, s, i + k, new);
 		drop_old(m, &e, new);
@@ -357,15 +359,17 @@ static void drop_entries(struct meta *m, const void *t)
 	}
 }
 
-/* Are all entries of the table at HOFF possible? */
-static int check_entries(struct meta *m, uint64_t hoff, void *t)
+/* Are all entries of the table at HOFF, which maps from GOFF on, possible? */
+static int check_entries(struct meta *m, uint64_t hoff, void *t,
+			 uint64_t goff)
 {
 	const struct slice whole = { .data = t, .hoff = hoff };
 	struct l2entry e;
 	int r = 0;
 
 	for (uint64_t k = 0; r == 0 && k < m->geom->l2_entries; k++)
-		r = l2map_decode(m, &whole, k, &e);
+		r = l2map_decode(m, &whole, k,
+				 goff + (k << m->geom->cluster_bits), &e);
 	return r;
 }
 
@@ -386,7 +390,7 @@ int l2map_drop_table_locked(struct meta *m, uint64_t i)
 		return -ENOMEM;
 	r = hostfile_pread_full(m->file, t, g->cluster_size, hoff);
 	if (r == 0)
-		r = check_entries(m, hoff, t);
+		r = check_entries(m, hoff, t, i * geom_l2_span(g));
 	if (r == 0)
 		r = l1table_reserve(&m->l1, i);
 	if (r == 0)

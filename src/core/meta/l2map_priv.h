@@ -14,7 +14,7 @@ int l2map_table_of(struct meta *m, uint64_t goff, uint64_t *l2_hoff,
 int l2map_slice_of(struct meta *m, uint64_t l2_hoff, uint64_t goff,
 		   struct slice **s, uint64_t *i);
 
-/* Entry I of S, which is pinned. -EUCLEAN: it is impossible, or names a place
+/* Entry I of S, which is pinned, that of the cluster GOFF lies in. -EUCLEAN: it is impossible, or names a place
  * that cannot be data; the image is then marked (meta_corrupt()). */
 int l2map_decode(struct meta *m, const struct slice *s, uint64_t i,
-		 struct l2entry *e);
+		 uint64_t goff, struct l2entry *e);

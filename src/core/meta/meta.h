@@ -29,6 +29,8 @@ struct meta {
 	const struct geom *geom; /* const after open */
 	struct hostfile *file;	 /* const after open */
 	bool writable;		 /* const after open */
+	/* NULL: guest data is in FILE. Const once requests may come. */
+	struct hostfile *data_file;
 	struct epoch epoch;	 /* its own */
 	struct lock lock;	 /* level 3 */
 
@@ -48,8 +50,8 @@ struct meta {
 	_Atomic uint64_t end_hidx;
 	/* Set after a data write returned, before it is acknowledged; cleared
 	 * by the cut whose F covers it. */
-	atomic_bool data_unsynced; /* any data */
-	atomic_bool new_unsynced;  /* data or tables in clusters that entries
+	atomic_bool data_unsynced; /* any data; all that is in data_file */
+	atomic_bool new_unsynced;  /* what FILE has got in clusters that entries
 				      are about to refer to [R1] */
 	atomic_bool failed;	   /* a sync or a metadata write failed [R8] */
 	atomic_bool corrupt;	   /* a contradiction was found: no new writes,
@@ -85,6 +87,12 @@ int meta_write(struct meta *m, const void *buf, size_t len, uint64_t hoff,
 /* The same for zeroes: a new table. */
 int meta_zero(struct meta *m, uint64_t hoff, uint64_t len, enum role role)
 	__attribute__((warn_unused_result));
+
+/* Data was written that entries are about to refer to [R1]. */
+static inline void meta_note_new_data(struct meta *m)
+{
+	atomic_store(m->data_file ? &m->data_unsynced : &m->new_unsynced, true);
+}
 
 /* The host keeps room for LEN bytes at HOFF, so that the commit that writes
  * them cannot fail for want of it: a table may be a hole in the host file.

@@ -61,11 +61,24 @@ static int put(struct meta *m, struct commit *c, const void *buf, size_t len,
 	return meta_write(m, buf, len, hoff, role);
 }
 
-/* One F, if anything was written since the last one. */
+/* F of an external data file: before the entries that refer to it, or to data
+ * in its place, and at most once in a commit [R1]. */
+static int sync_data_file(struct meta *m, struct commit *c)
+{
+	if (!m->data_file || !c->data)
+		return 0;
+	c->data = false;
+	atomic_fetch_add(&m->wb.syncs, 1);
+	return hostfile_sync(m->data_file);
+}
+
+/* One F of each file, if anything was written to it since the last one. */
 static int sync_now(struct meta *m, struct commit *c)
 {
-	int r;
+	int r = sync_data_file(m, c);
 
+	if (r < 0)
+		return SEED_BUG(SEED_IGNORE_FAILED_F) ? 0 : r;
 	if (!c->wrote && !c->data && !c->fresh)
 		return 0;
 	c->wrote = c->data = c->fresh = false;
@@ -282,7 +295,8 @@ static int write_out(struct meta *m, struct commit *c)
 	if (has_phase2(c)) {
 		/* F1 [R1] [R2]: targets and counts, then references. Data
 		 * in mapped clusters alone can wait for F2. */
-		if ((c->wrote || c->fresh) && !SEED_BUG(SEED_SKIP_F1)) {
+		if ((c->wrote || c->fresh || (m->data_file && c->data)) &&
+		    !SEED_BUG(SEED_SKIP_F1)) {
 			r = sync_now(m, c);
 			if (r < 0)
 				return r;
