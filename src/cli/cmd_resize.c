@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "cli/args.h"
+#include "core/admin/prealloc.h"
 #include "core/admin/repair.h"
 #include "core/admin/resize.h"
 
@@ -17,18 +18,21 @@ struct resize_args {
 	const char *image, *size;
 	enum image_backing backing;
 	char *data_file; /* owned */
+	enum create_prealloc prealloc;
 	bool shrink, quiet;
 };
 
 static int take_prealloc(void *field, const char *name, const char *value,
 			 struct err *err)
 {
-	(void)field;
-	(void)name;
-	if (!strcmp(value, "off"))
-		return 0;
-	return err_set(err, -ENOTSUP,
-		       "resize preallocates nothing: --preallocation=off is all there is; 'rawcow create' can preallocate");
+	static const char *const words[] = { "off", "metadata", "falloc",
+					     "full", NULL };
+	int i = args_word(name, value, words, err);
+
+	if (i < 0)
+		return i;
+	*(enum create_prealloc *)field = (enum create_prealloc)i;
+	return 0;
 }
 
 static int check_args(void *into, struct err *err)
@@ -52,8 +56,9 @@ static const struct args_opt options[] = {
 	{ 0, "shrink", NULL, args_flag, AT(shrink),
 	  "allow the disk to get smaller: what lies behind\n"
 	  "the new end is lost" },
-	{ 0, "preallocation", "off", take_prealloc, 0,
-	  "accepted; nothing else is" },
+	{ 0, "preallocation", "MODE", take_prealloc, AT(prealloc),
+	  "when growing: off, metadata (map what is new),\n"
+	  "falloc (and have room for it), full (and write it)" },
 	ARGS_KEYS,
 	{ 'q', "quiet", NULL, args_flag, AT(quiet), "print nothing" },
 	ARGS_FORMAT,
@@ -103,6 +108,30 @@ static int new_size(const struct resize_args *a, uint64_t now, uint64_t *size,
 	return 0;
 }
 
+static int resize(struct image *img, const struct resize_args *a,
+		  struct err *err)
+{
+	uint64_t old = image_size(img), size;
+	int r = new_size(a, old, &size, err);
+
+	if (r == 0 && image_readonly_reason(img))
+		r = err_set(err, -EROFS, "the image is not changed: %s",
+			    image_readonly_reason(img));
+	if (r == 0 && size < old && a->prealloc)
+		r = err_set(err, -EINVAL,
+			    "there is nothing to preallocate in a smaller disk");
+	if (r == 0 && a->prealloc)
+		r = prealloc_check(img, err);
+	if (r == 0)
+		r = resize_image(img, size, a->shrink, err);
+	if (r < 0 || !a->prealloc)
+		return r;
+	r = prealloc_range(img, old, image_size(img), a->prealloc, err);
+	if (r < 0)
+		err_wrap(err, "the disk has its new size, but");
+	return r;
+}
+
 static int open_and_resize(const struct resize_args *a)
 {
 	const struct image_opts opts = { .backing = a->backing,
@@ -110,18 +139,12 @@ static int open_and_resize(const struct resize_args *a)
 					 .recover = repair_recover };
 	struct err err = { "" };
 	struct image *img;
-	uint64_t size;
 	int closed;
 	int ret;
 
 	if (image_open(&img, a->image, &opts, &err) < 0)
 		return cmd_fail(NULL, &err);
-	ret = new_size(a, image_size(img), &size, &err);
-	if (ret == 0 && image_readonly_reason(img))
-		ret = err_set(&err, -EROFS, "the image is not changed: %s",
-			      image_readonly_reason(img));
-	if (ret == 0)
-		ret = resize_image(img, size, a->shrink, &err);
+	ret = resize(img, a, &err);
 	closed = image_close(img);
 	if (ret == 0 && closed < 0)
 		ret = err_set_sys(&err, closed, "cannot write to the image");

@@ -5,6 +5,7 @@
 #include <linux/falloc.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -112,6 +113,23 @@ static void op_getattr(fuse_req_t req, fuse_ino_t ino,
 	fuse_reply_attr(req, &st, attr_timeout(s));
 }
 
+/* What lies behind the new end is lost. Not all of it: an open() that only meant
+ * to empty a file, as ">" of a shell does, would destroy the disk. */
+static int shrink(struct ops_server *s, uint64_t size)
+{
+	struct err err = { "" };
+	int rc;
+
+	if (s->readonly)
+		return -EROFS;
+	if (!size)
+		return -EOPNOTSUPP;
+	rc = resize_image(s->img, size, true, &err);
+	if (rc)
+		log_limited(LOG_LEVEL_ERROR, "%s", err.text);
+	return rc;
+}
+
 /* Make the image larger, for whoever writes or truncates behind its end. */
 static int grow(struct ops_server *s, uint64_t size)
 {
@@ -135,10 +153,11 @@ static int set_size(struct ops_server *s, uint64_t size)
 
 	if (size == now)
 		return 0;
-	if (!s->growable || size < now)
+	if (!(size < now ? s->shrinkable : s->growable))
 		return -EOPNOTSUPP;
-	/* a disk has whole sectors */
-	return size % 512 ? -EINVAL : grow(s, size);
+	if (size % 512) /* a disk has whole sectors */
+		return -EINVAL;
+	return size < now ? shrink(s, size) : grow(s, size);
 }
 
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
@@ -220,6 +239,29 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	fuse_reply_buf(req, buf, used);
 }
 
+static int64_t seconds_now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec;
+}
+
+static void count_open(struct ops_server *s, bool write, int by)
+{
+	atomic_fetch_add(&s->opens, (unsigned)by);
+	if (write)
+		atomic_fetch_add(&s->writers, (unsigned)by);
+	atomic_store(&s->used, seconds_now());
+}
+
+uint64_t ops_idle_seconds(struct ops_server *s)
+{
+	return atomic_load(&s->opens) ?
+		       0 :
+		       (uint64_t)(seconds_now() - atomic_load(&s->used));
+}
+
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct ops_server *s = server_of(req);
@@ -242,19 +284,17 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fi->parallel_direct_writes = 1;
 #endif
 	fi->fh = write;
-	if (write)
-		atomic_fetch_add(&s->writers, 1);
+	count_open(s, write, 1);
 	/* fails when the opener was interrupted; no release follows then */
-	if (fuse_reply_open(req, fi) == -ENOENT && write)
-		atomic_fetch_sub(&s->writers, 1);
+	if (fuse_reply_open(req, fi) == -ENOENT)
+		count_open(s, write, -1);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino,
 		       struct fuse_file_info *fi)
 {
 	(void)ino;
-	if (fi->fh)
-		atomic_fetch_sub(&server_of(req)->writers, 1);
+	count_open(server_of(req), fi->fh, -1);
 	reply_status(req, 0);
 }
 
@@ -516,6 +556,8 @@ void ops_server_init(struct ops_server *s)
 	ctl_init(&s->ctl);
 	atomic_init(&s->kernel_writeback, false);
 	atomic_init(&s->writers, 0);
+	atomic_init(&s->opens, 0);
+	atomic_init(&s->used, seconds_now());
 	atomic_init(&s->fixing_size, false);
 }
 

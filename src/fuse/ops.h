@@ -28,9 +28,13 @@ struct ops_server {
 	bool direct_io;
 	bool flush_each_write;
 	bool growable; /* a larger size makes the image larger */
+	bool shrinkable; /* and a smaller one smaller */
 
 	struct node_table nodes;
 	atomic_bool kernel_writeback; /* the kernel has it on */
+	atomic_uint opens;	      /* open handles of files */
+	_Atomic int64_t used;	      /* when the last one was opened or
+					 closed: seconds, monotonic */
 	atomic_uint writers;	      /* open handles that may write */
 	atomic_bool fixing_size;      /* a job will */
 	struct ctl ctl;
@@ -40,6 +44,9 @@ extern const struct fuse_lowlevel_ops ops_table;
 
 void ops_server_init(struct ops_server *s);
 void ops_server_fini(struct ops_server *s);
+
+/* For how long no file has been open. */
+uint64_t ops_idle_seconds(struct ops_server *s);
 
 /* Answer a SEEK_DATA or SEEK_HOLE. What the kernel still holds is in the image
  * by now if SENT; else all is called data. */

@@ -38,7 +38,8 @@ struct opts {
 	enum opts_cache cache;
 	struct image_opts img; /* its strings are those below */
 	char *backing_file, *data_file, *snapshot;
-	bool growable;
+	bool growable, shrinkable;
+	unsigned idle_timeout; /* seconds; 0: none */
 	bool norecovery; /* a dirty image is not repaired, and so read-only */
 	bool cow;	/* writes go to an overlay */
 	char *cow_file; /* absolute; NULL: one that vanishes */

@@ -19,6 +19,7 @@
 #define CACHE_MIN (64 << 10)
 #define CACHE_MAX (1ULL << 40)
 #define COMMIT_MAX 86400
+#define IDLE_MAX (365 * 86400)
 #define THREADS_MAX 1024
 
 struct word {
@@ -372,6 +373,8 @@ static const struct item items[] = {
 	SIMPLE("snapshot", set_snapshot),
 	SIMPLE("cow", set_cow),
 	FLAG("growable", set_true, growable),
+	FLAG("shrinkable", set_true, shrinkable),
+	NUMBER("idle_timeout", idle_timeout, 1, IDLE_MAX),
 	FLAG("norecovery", set_true, norecovery),
 	NUMBER("commit_interval", commit_interval, 1, COMMIT_MAX),
 	FLAG("l2_cache_size", set_size, img.l2_cache_size),
@@ -421,7 +424,6 @@ static const struct item items[] = {
 	/* planned; refused so that nobody believes they work */
 	SIMPLE("partition", not_yet),
 	SIMPLE("key_file", not_yet), SIMPLE("key_fd", not_yet),
-	SIMPLE("idle_timeout", not_yet),
 	SIMPLE("io_uring", not_yet), SIMPLE("direct", not_yet),
 	SIMPLE("live", not_yet),
 	SIMPLE("lazy_refcounts", not_yet),

@@ -20,6 +20,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "core/admin/repair.h"
 #include "fuse/mountpoint.h"
 #include "fuse/ops.h"
@@ -88,6 +89,7 @@ static int open_image(struct session *s, struct err *err)
 			 image_readonly_reason(s->server.img));
 	s->server.readonly = image_readonly(s->server.img);
 	s->server.growable = s->o->growable;
+	s->server.shrinkable = s->o->shrinkable;
 	return 0;
 }
 
@@ -221,6 +223,27 @@ static void end_loop(struct session *s)
 	}
 }
 
+/* The next signal; 0 when a second has passed, with an idle_timeout. */
+static int wait_signal(const struct session *s, const sigset_t *set)
+{
+	const struct timespec second = { .tv_sec = 1 };
+	int sig;
+
+	if (s->o->idle_timeout)
+		return NUM_MAX(sigtimedwait(set, NULL, &second), 0);
+	return sigwait(set, &sig) ? 0 : sig;
+}
+
+static bool is_idle(struct session *s)
+{
+	if (!s->o->idle_timeout || !atomic_load(&s->server.nodes.ready) ||
+	    ops_idle_seconds(&s->server) < s->o->idle_timeout)
+		return false;
+	log_line(LOG_LEVEL_INFO, "%s: unused for %u seconds: unmounting",
+		 s->o->mountpoint, s->o->idle_timeout);
+	return true;
+}
+
 static void *signal_main(void *arg)
 {
 	struct session *s = arg;
@@ -229,11 +252,10 @@ static void *signal_main(void *arg)
 
 	end_signals(&set);
 	for (;;) {
-		if (sigwait(&set, &sig))
-			continue;
+		sig = wait_signal(s, &set);
 		if (atomic_load(&s->loop_ended))
 			return NULL;
-		if (sig != SIGUSR2)
+		if (sig > 0 ? sig != SIGUSR2 : is_idle(s))
 			break;
 	}
 	ready_notify("STOPPING=1");

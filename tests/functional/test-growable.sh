@@ -63,7 +63,44 @@ umount_wait mnt
 check_clean img
 same_content img raw
 
+# -o shrinkable: smaller, and larger again with zeroes there
+for opts in shrinkable,growable shrinkable,growable,cache=none; do
+	"$HELPERS" write raw $((3 << 20)) 200000 7
+	mount_image img mnt -o "$opts"
+	"$HELPERS" write mnt $((3 << 20)) 200000 7
+	truncate -s 3150000 mnt 2>/dev/null && fail "half a sector"
+	truncate -s 3150336 mnt
+	truncate -s 3150336 raw
+	[ "$(stat -c %s mnt)" = 3150336 ] || fail "size $(stat -c %s mnt)"
+	same_file mnt raw
+	! { : >mnt; } 2>/dev/null || fail "emptied"
+	truncate -s 20M mnt
+	truncate -s 20M raw
+	same_file mnt raw
+	umount_wait mnt
+	check_clean img
+	same_content img raw
+done
+mount_image img mnt -o shrinkable
+! truncate -s 100M mnt 2>/dev/null || fail "grown without being growable"
+# one shrinks, one writes
+for ((i = 0; i < 30; i++)); do
+	"$HELPERS" write mnt $((i * 150000)) 150000 $i 2>/dev/null || :
+done &
+for ((k = 19; k > 9; k--)); do
+	truncate -s ${k}M mnt
+done
+wait $!
+cp mnt raw
+umount_wait mnt
+check_clean img
+same_content img raw
+mount_image img mnt -o ro,shrinkable
+! truncate -s 1M mnt 2>/dev/null || fail "smaller although read-only"
+umount_wait mnt
+
 mount_image img mnt
+! truncate -s 1M mnt 2>/dev/null || fail "smaller without being shrinkable"
 ! truncate -s 100M mnt 2>/dev/null || fail "grown without being growable"
 umount_wait mnt
 mount_image img mnt -o ro,growable

@@ -120,13 +120,39 @@ check_clean img
 "$RAWCOW" resize -q img +1G
 [ "$(size_of)" = $((1025 << 20)) ] || fail "+1G: $(size_of)"
 
+# Preallocation: all that is new is mapped, and reads as zero, whatever was there.
+for opts in cluster_size=64k cluster_size=512 cluster_size=4k,compat=0.10; do
+	for mode in metadata falloc full; do
+		rm -f pre raw2
+		qemu-img create -q -f qcow2 -o "$opts" -b base.raw -F raw pre 1049088
+		qemu-io -f qcow2 -c 'write -P 3 0 1M' pre >/dev/null
+		qemu-img convert -f qcow2 -O raw pre raw2
+		"$RAWCOW" resize -q --preallocation=$mode pre 3M
+		truncate -s 3M raw2
+		same_content pre raw2
+		check_clean pre
+		[ "$(qemu-img map -f qcow2 --output=json pre -s 1114112 |
+			grep -c '"depth": 0.*"data": true')" -gt 0 ] ||
+			fail "$opts, $mode: nothing is mapped"
+		qemu-img map -f qcow2 --output=json pre -s 1114112 |
+			grep -q '"depth": [1-9]\|"data": false' &&
+			fail "$opts, $mode: something is not mapped"
+		[ $mode = metadata ] ||
+			[ $(($(stat -c %b pre) * 512)) -ge $((2900 << 10)) ] ||
+			fail "$opts, $mode: no room was taken"
+		qemu-io -f qcow2 -c 'write -P 9 2M 64k' pre >/dev/null
+		check_clean pre
+	done
+done
+
 # Refusals change nothing.
 sum=$(sum_of img)
 refuses "shrink" "$RAWCOW" resize img 1M
 refuses "too much" "$RAWCOW" resize --shrink img -2G
 refuses "size" "$RAWCOW" resize img 12x
 refuses "image and a size" "$RAWCOW" resize img
-refuses "prealloc" "$RAWCOW" resize --preallocation=full img 2G
+refuses "off, metadata" "$RAWCOW" resize --preallocation=some img 2G
+refuses "nothing to preallocate" "$RAWCOW" resize --shrink --preallocation=full img 1M
 qemu-img create -q -f qcow2 -o cluster_size=512 tiny 1M
 refuses "at most" "$RAWCOW" resize tiny 1T
 [ "$sum" = "$(sum_of img)" ] || fail "a refusal has changed the image"
