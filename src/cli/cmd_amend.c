@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "cli/progress.h"
 #include "core/admin/amend.h"
+#include "core/admin/repair.h"
 
 struct amend_args {
 	const char *image;
@@ -157,7 +158,7 @@ static int amend(struct image *img, struct amend_args *a, struct err *err)
 int cmd_amend(int argc, char **argv)
 {
 	struct amend_args a = { 0 };
-	struct image_opts opts = { 0 };
+	struct image_opts opts = { .recover = repair_recover };
 	struct image *img;
 	struct err err = { "" };
 	int status;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/admin/rebase.h"
+#include "core/admin/repair.h"
 
 struct rebase_args {
 	const char *image, *backing, *format;
@@ -60,7 +61,8 @@ static const struct args_spec spec = {
 
 int cmd_rebase(int argc, char **argv)
 {
-	const struct image_opts opts = { .no_backing = true };
+	const struct image_opts opts = { .no_backing = true,
+					 .recover = repair_recover };
 	struct rebase_args a = { 0 };
 	struct image *img;
 	struct err err = { "" };

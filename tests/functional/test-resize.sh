@@ -121,7 +121,8 @@ check_clean img
 [ "$(size_of)" = $((1025 << 20)) ] || fail "+1G: $(size_of)"
 
 # Preallocation: all that is new is mapped, and reads as zero, whatever was there.
-for opts in cluster_size=64k cluster_size=512 cluster_size=4k,compat=0.10; do
+for opts in cluster_size=64k cluster_size=512 cluster_size=4k,compat=0.10 \
+	cluster_size=16k,extended_l2=on; do
 	for mode in metadata falloc full; do
 		rm -f pre raw2
 		qemu-img create -q -f qcow2 -o "$opts" -b base.raw -F raw pre 1049088

@@ -99,20 +99,39 @@ static int place(struct work *w, uint64_t goff, uint64_t len, uint64_t *done)
 	return r;
 }
 
+/* What stands at FROM, in whole clusters; *EMPTY: none of them has a place. */
+static int look(struct work *w, uint64_t from, uint64_t to, uint64_t *len,
+		bool *empty)
+{
+	const struct geom *g = &w->img->geom;
+	uint64_t end = NUM_MIN(to, g->size);
+	struct extent e;
+	int r = l2map_lookup(&w->img->meta, from, end - from, &e);
+
+	if (r < 0)
+		return r;
+	*empty = e.kind == L2ENTRY_UNALLOCATED ||
+		 e.kind == L2ENTRY_ZERO_PLAIN;
+	/* a part of a cluster, unless it is the disk's last one, stands for
+	 * others that differ */
+	if (from + e.len < end && e.len < g->cluster_size)
+		*empty = false;
+	*len = from + e.len < end && e.len >= g->cluster_size ?
+		       num_round_down(e.len, g->cluster_size) :
+		       num_round_up(e.len, g->cluster_size);
+	return 0;
+}
+
 static int place_all(struct work *w, uint64_t from, uint64_t to)
 {
 	struct meta *m = &w->img->meta;
 	int r = 0;
 
 	for (uint64_t len; from < to && r == 0; from += len) {
-		struct extent e;
+		bool empty;
 
-		/* the last cluster is looked up as far as the disk goes */
-		r = l2map_lookup(m, from, NUM_MIN(to, m->geom->size) - from,
-				 &e);
-		len = num_round_up(e.len, m->geom->cluster_size);
-		if (r == 0 && (e.kind == L2ENTRY_UNALLOCATED ||
-			       e.kind == L2ENTRY_ZERO_PLAIN))
+		r = look(w, from, to, &len, &empty);
+		if (r == 0 && empty)
 			r = place(w, from, len, &len);
 		if (r == 0 && writeback_pressure(m) != WRITEBACK_CALM)
 			r = writeback_all(m);
