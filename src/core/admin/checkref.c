@@ -83,7 +83,10 @@ static int load_block(struct checkwalk *w, uint64_t raw, uint64_t index,
 		return checkwalk_outside(w, hoff, w->g.cluster_size);
 	}
 	ret = checkwalk_mark(w, hoff, w->g.cluster_size, CHECKROLE_REFBLOCK, 1);
-	if (ret)
+	/* one of 64 KiB may stand in a table of a million entries */
+	if (checkmap_refs(&w->map, hoff >> w->g.cluster_bits) > 1)
+		w->rebuild = true;
+	if (ret || checkmap_refs(&w->map, hoff >> w->g.cluster_bits) > 1)
 		return ret;
 	if (checkwalk_hole(w, hoff, w->g.cluster_size))
 		memset(buf, 0, (size_t)w->g.cluster_size);

@@ -192,7 +192,8 @@ int checktab_l1(struct checkwalk *w, uint64_t l1_offset, uint64_t entries,
 	/* a record begins with its table's offset */
 	if (!ret && record && place == CHECKWALK_CONTESTED)
 		ret = move(w, &root, l1_offset, l1_offset, len, 1);
-	if (ret || !len || !checkwalk_read(w, table, len, l1_offset))
+	if (ret || !len || checkwalk_hole(w, l1_offset, len) ||
+	    !checkwalk_read(w, table, len, l1_offset))
 		return ret;
 	for (uint64_t i = 0; i < entries && !ret; i++) {
 		const struct entry e = {

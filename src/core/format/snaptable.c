@@ -77,18 +77,16 @@ static int check_fields(const struct snapshot *s, const struct geom *g,
 			   bytes, g->cluster_size, file_size, err);
 }
 
+/* No more than the text: a table in a hole of the file costs no memory. */
 static int copy_strings(struct snapshot *s, const uint8_t *p, size_t id_len,
 			size_t name_len)
 {
-	s->id = calloc(1, id_len + 1);
-	s->name = calloc(1, name_len + 1);
-	if (!s->id || !s->name) {
-		snaptable_fini(s);
-		return -ENOMEM;
-	}
-	memcpy(s->id, p, id_len);
-	memcpy(s->name, p + id_len, name_len);
-	return 0;
+	s->id = strndup((const char *)p, id_len);
+	s->name = strndup((const char *)p + id_len, name_len);
+	if (s->id && s->name)
+		return 0;
+	snaptable_fini(s);
+	return -ENOMEM;
 }
 
 int snaptable_decode(struct snapshot *s, const void *buf, size_t len,

@@ -15,10 +15,11 @@ struct image;
 struct committer {
 	struct lock lock;
 	struct lock_cond wake;
-	bool running, stop, kicked; /* lock */
+	bool stop, kicked;	    /* lock */
 	unsigned seconds;	    /* const while running */
 	struct image *img;
 	pthread_t thread;
+	bool running; /* the owner's; no thread looks at it */
 };
 
 void committer_init(struct committer *c);

@@ -57,6 +57,7 @@ int snaplist_read(struct snaplist *list, struct hostfile *file,
 	autofree uint8_t *buf = malloc(WINDOW);
 	struct window win = { .file = file, .off = h->snapshots_offset,
 			      .end = file_size, .buf = buf };
+	uint64_t l1_bytes = 0;
 	size_t cap = 0;
 
 	*list = (struct snaplist){ 0 };
@@ -75,6 +76,11 @@ int snaplist_read(struct snaplist *list, struct hostfile *file,
 			return ret;
 		}
 		list->n++;
+		l1_bytes += list->snap[i].l1_entries * 8ULL;
+		if (l1_bytes > QCOW2_MAX_SNAPSHOT_L1S)
+			return err_set(err, -EUCLEAN,
+				       "the L1 tables of all snapshots are longer than %u MiB",
+				       QCOW2_MAX_SNAPSHOT_L1S >> 20);
 		list->bytes = win.off + win.pos - h->snapshots_offset;
 		if (list->bytes > QCOW2_MAX_SNAPSHOT_TABLE)
 			return err_set(err, -EUCLEAN, "the snapshot table is "

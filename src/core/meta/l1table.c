@@ -7,11 +7,14 @@
 #include "base/num.h"
 #include "core/format/qcow2.h"
 
+/* Entries read at once: the largest table would need 32 MiB more. */
+#define PIECE 8192U
+
 int l1table_load(struct l1table *t, struct hostfile *file, uint64_t hoff,
 		 uint32_t n)
 {
 	size_t sectors = (size_t)num_div_ceil(n, L1TABLE_SECTOR_ENTRIES);
-	autofree uint8_t *raw = mem_array(n, 8);
+	autofree uint64_t *raw = mem_array(PIECE, sizeof(*raw));
 	int r = -ENOMEM;
 
 	memset(t, 0, sizeof(*t));
@@ -21,11 +24,15 @@ int l1table_load(struct l1table *t, struct hostfile *file, uint64_t hoff,
 	t->dirty = mem_array(sectors, sizeof(*t->dirty));
 	if (!raw || !t->e || !t->dirty)
 		goto out;
-	r = hostfile_pread_full(file, raw, (size_t)n * 8, hoff);
-	if (r < 0)
-		goto out;
-	for (uint32_t i = 0; i < n; i++)
-		atomic_init(&t->e[i], be64_load(raw + (size_t)i * 8));
+	r = 0;
+	for (uint32_t done = 0; r == 0 && done < n; done += PIECE) {
+		uint32_t k = NUM_MIN(n - done, PIECE);
+
+		r = hostfile_pread_full(file, raw, k * sizeof(*raw),
+					hoff + done * 8ULL);
+		for (uint32_t i = 0; i < k; i++)
+			atomic_init(&t->e[done + i], be64_load(&raw[i]));
+	}
 out:
 	if (r < 0)
 		l1table_fini(t);

@@ -23,7 +23,8 @@ int l2map_table_of(struct meta *m, uint64_t goff, uint64_t *l2_hoff,
 	if (i >= m->l1.n)
 		return meta_corrupt(m, "L1 table too short", m->l1.hoff);
 	r = l2entry_decode_l1(g, l1table_get(&m->l1, i), l2_hoff, copied);
-	if (r < 0 || *l2_hoff >> g->cluster_bits >= atomic_load(&m->end_hidx))
+	if (r < 0 || *l2_hoff >> g->cluster_bits >= atomic_load(&m->end_hidx) ||
+	    (*l2_hoff && !rolescan_is_table(m, *l2_hoff, *copied)))
 		return meta_corrupt(m, "L1 entry", m->l1.hoff + i * 8);
 	return 0;
 }

@@ -40,9 +40,19 @@ static bool agrees(enum role old, enum role role)
 	       (role == ROLE_DATA_SHARED || role == ROLE_COMPRESSED);
 }
 
+/* Can HIDX have a second reference? What its count says; one that cannot be
+ * read is met later. */
+static bool is_counted_twice(struct meta *m, uint64_t hidx)
+	LOCK_REQUIRES(&m->lock)
+{
+	uint64_t v;
+
+	return refcount_get_locked(m, hidx, &v) < 0 || v >= 2;
+}
+
 /* N clusters are referred to as ROLE. -EUCLEAN: *C; -ENOMEM. */
 static int claim(struct meta *m, uint64_t hidx, uint64_t n, enum role role,
-		 struct clash *c)
+		 struct clash *c) LOCK_REQUIRES(&m->lock)
 {
 	struct rolemap *map = &m->roles.map;
 
@@ -55,7 +65,8 @@ static int claim(struct meta *m, uint64_t hidx, uint64_t n, enum role role,
 
 		if (old == ROLE_NONE && rolemap_set(map, hidx, 1, role) < 0)
 			return -ENOMEM;
-		if (old != ROLE_NONE && !agrees(old, role)) {
+		if (old != ROLE_NONE &&
+		    !(agrees(old, role) && is_counted_twice(m, hidx))) {
 			*c = (struct clash){hidx, old, role};
 			return -EUCLEAN;
 		}
@@ -70,6 +81,13 @@ static int refuse(const struct meta *m, int r, const struct clash *c,
 	if (r != -EUCLEAN)
 		return err_set_sys(err, r,
 				   "cannot map what its clusters are used for");
+	if (agrees(c->a, c->b))
+		return err_set(
+			err, r,
+			"the cluster at host offset %#" PRIx64
+			", %s, has more references than its refcount says; it "
+			"can be mounted with -o ro; run 'rawcow check' on it",
+			c->hidx << m->geom->cluster_bits, rolemap_text(c->a));
 	return err_set(err, r,
 		       "the cluster at host offset %#" PRIx64
 		       " is %s and %s at once; it can be mounted with -o ro; "
@@ -87,8 +105,10 @@ int rolescan_claim(struct meta *m, uint64_t hoff, uint64_t len, enum role role,
 
 	if (!len)
 		return 0;
+	lock_take(&m->lock);
 	r = claim(m, hoff >> g->cluster_bits,
 		  geom_clusters(g, geom_in_cluster(g, hoff) + len), role, &c);
+	lock_drop(&m->lock);
 	return r < 0 ? refuse(m, r, &c, err) : 0;
 }
 
@@ -115,6 +135,16 @@ static int claim_table(struct meta *m, uint64_t raw, bool snapshot,
 			      err);
 }
 
+/* A large table may be a hole of a small file. */
+static bool is_hole(struct meta *m, uint64_t hoff, uint64_t len)
+{
+	uint64_t end;
+	bool data;
+
+	return hostfile_next_extent(m->file, hoff, &data, &end) == 0 && !data &&
+	       end - hoff >= len;
+}
+
 int rolescan_claim_snapshot(struct meta *m, uint64_t hoff, uint32_t n,
 			    struct err *err)
 {
@@ -125,8 +155,10 @@ int rolescan_claim_snapshot(struct meta *m, uint64_t hoff, uint32_t n,
 	for (uint32_t done = 0; r == 0 && done < n; done += PIECE) {
 		uint32_t k = NUM_MIN(n - done, PIECE);
 
+		if (is_hole(m, hoff + done * 8ULL, k * sizeof(*e)))
+			continue;
 		r = hostfile_pread_full(m->file, e, k * sizeof(*e),
-					hoff + (uint64_t)done * 8);
+					hoff + done * 8ULL);
 		if (r < 0)
 			return err_set_sys(
 				err, r,
@@ -217,17 +249,18 @@ static int entry_run(struct meta *m, struct l2entry_raw raw, bool shared,
 						 : ROLE_DATA_SHARED;
 	if (!run->n || run->hidx + run->n <= atomic_load(&m->end_hidx))
 		return 0;
-	*c = (struct clash){ run->hidx, ROLE_NONE, run->role };
+	*c = (struct clash){run->hidx, ROLE_NONE, run->role};
 	return -EUCLEAN;
 }
 
 static int claim_run(struct meta *m, const struct run *run, struct clash *c)
+	LOCK_REQUIRES(&m->lock)
 {
 	return run->n ? claim(m, run->hidx, run->n, run->role, c) : 0;
 }
 
 static int claim_entries(struct meta *m, const void *t, bool shared,
-			 struct clash *c)
+			 struct clash *c) LOCK_REQUIRES(&m->lock)
 {
 	struct run have = {0};
 	struct run run;
@@ -443,6 +476,17 @@ int rolescan_check(struct meta *m, uint64_t hoff, uint64_t len, enum role role)
 	snprintf(what, sizeof(what), "%s in the place of %s, not written",
 		 rolemap_text(role), rolemap_text(old));
 	return meta_corrupt(m, what, at << g->cluster_bits);
+}
+
+bool rolescan_is_table(struct meta *m, uint64_t hoff, bool copied)
+{
+	enum role role =
+		rolemap_get(&m->roles.map, hoff >> m->geom->cluster_bits);
+
+	if (!m->writable)
+		return true;
+	return copied ? role == ROLE_L2 || role == ROLE_L2_UNSEEN
+		      : role == ROLE_L2_SHARED || role == ROLE_L2_SHARED_UNSEEN;
 }
 
 bool rolescan_is_data(struct meta *m, uint64_t hidx, bool compressed,

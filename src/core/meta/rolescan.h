@@ -16,7 +16,8 @@
  *	compressed entry		COMPRESSED: any number
  *	everything else			one reference
  *
- * Any other combination is a clash: at open the image is refused, later it is
+ * Any other combination is a clash, and so is a second reference to a cluster
+ * whose count is 1: at open the image is refused, later it is
  * marked corrupt and writing stops. From then on
  *
  * - alloc_*() gives clusters their role, and takes only such without one;
@@ -94,6 +95,9 @@ uint64_t rolescan_floor_locked(struct meta *m) LOCK_REQUIRES(metalock(m));
 /* May LEN bytes at HOFF be written as ROLE? 0; -EUCLEAN: no (meta_corrupt()).
  * Any thread, no lock. */
 int rolescan_check(struct meta *m, uint64_t hoff, uint64_t len, enum role role);
+
+/* May an L1 entry refer to an L2 table at HOFF? Any thread, no lock. */
+bool rolescan_is_table(struct meta *m, uint64_t hoff, bool copied);
 
 /* May an entry refer to HIDX as data, or as COMPRESSED data? *SHARED: whatever
  * its COPIED says, it may not be written in place. Any thread, no lock. */

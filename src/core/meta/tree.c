@@ -346,7 +346,10 @@ static int set_table(struct meta *m, uint32_t i) LOCK_REQUIRES(&m->lock)
 
 	if (r < 0 || !hoff || !is_alone(m, hoff >> m->geom->cluster_bits))
 		return r;
-	if (!(raw & QCOW2_ENTRY_COPIED)) {
+	/* a table whose COPIED was to be cleared may have kept it */
+	if (!(raw & QCOW2_ENTRY_COPIED) ||
+	    rolemap_get(&m->roles.map, hoff >> m->geom->cluster_bits) ==
+		    ROLE_L2_SHARED) {
 		r = l1table_reserve(&m->l1, i);
 		if (r == 0)
 			r = own_role(m, hoff, ROLE_L2_SHARED, ROLE_L2);
