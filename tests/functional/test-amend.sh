@@ -55,8 +55,8 @@ round()
 	*)
 		# to each width and back, written to between
 		for bits in $widths; do
-			amended img want -o refcount_bits=$bits
-			looks img refcount-bits $bits
+			amended img want -o refcount_bits="$bits"
+			looks img refcount-bits "$bits"
 			qemu-io -f qcow2 -c "write -P $bits 3M 100k" img >/dev/null
 			qemu-img convert -f qcow2 -O raw img want
 			check_clean img
@@ -155,10 +155,10 @@ for opts in cluster_size=512 cluster_size=512,compat=0.10 cluster_size=4k \
 		fi
 		if [ -n "$name" ]; then
 			"$RAWCOW" rebase -u -b "$name" -F $fmt img
-			"$RAWCOW" info --json img >info
-			looks_backing=$(sed -n 's/.*"backing-filename": "\(.*\)".*/\1/p' info)
+			"$RAWCOW" info --json img >img.info
+			looks_backing=$(sed -n 's/.*"backing-filename": "\(.*\)".*/\1/p' img.info)
 			[ "$looks_backing" = "$name" ] || fail "info says '$looks_backing'"
-			grep -q "\"backing-filename-format\": \"$fmt\"" info ||
+			grep -q "\"backing-filename-format\": \"$fmt\"" img.info ||
 				fail "the format of $name is not $fmt"
 		else
 			"$RAWCOW" rebase -u -b "" img
