@@ -8,11 +8,10 @@ requires fuse qemu-img qemu-io qemu-nbd nbdinfo jq helpers
 # The dirty extents of bitmap $2 of image $1, as QEMU says them.
 dirty()
 {
-	local n
 	rm -f sock
 	qemu-nbd -r -t -f qcow2 -B "$2" -k "$tmp/sock" "$1" &
 	pid=$!
-	for n in $(seq 100); do [ -S sock ] && break; sleep 0.05; done
+	wait_for 10 test -S sock
 	nbdinfo --map=qemu:dirty-bitmap:"$2" "nbd+unix:///?socket=$tmp/sock" |
 		awk '/dirty/ { print $1, $2 }'
 	kill $pid

@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "core/format/qcow2.h"
 #include "core/image/bitmapbits.h"
+#include "core/image/bitmapread.h"
 #include "core/image/bitmapstore.h"
 #include "core/image/open.h"
 
@@ -293,7 +294,7 @@ static int merge_own(struct work *w, const char *from)
 	if (i == w->i)
 		return 0;
 	m.bits = w->list->b[i].e.granularity_bits;
-	return bitmapstore_each(w->img, &w->list->b[i], merge_run, &m, w->err);
+	return bitmapread_each(w->img, &w->list->b[i], merge_run, &m, w->err);
 }
 
 static int merge_other(struct work *w, struct image *source, const char *from)

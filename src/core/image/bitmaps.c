@@ -8,6 +8,7 @@
 #include "base/num.h"
 #include "base/seed.h"
 #include "core/image/bitmapbits.h"
+#include "core/image/bitmapread.h"
 #include "core/image/bitmapstore.h"
 #include "core/image/open.h"
 
@@ -53,7 +54,7 @@ int bitmaps_hold(struct image *img, struct bitmap *b, struct err *err)
 	if (b->words)
 		return 0;
 	r = check_memory(img, b, img->geom.size, err);
-	return r < 0 ? r : bitmapstore_load(img, b, err);
+	return r < 0 ? r : bitmapread_load(img, b, err);
 }
 
 int bitmaps_blank(struct image *img, struct bitmap *b, struct err *err)

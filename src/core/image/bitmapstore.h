@@ -1,5 +1,5 @@
 /*
- * bitmapstore: persistent bitmaps to and from the image file. Nothing that is
+ * bitmapstore: persistent bitmaps to the image file (from it: bitmapread). Nothing that is
  * in use on disk is written over but the flags of directory entries, each of
  * which lies in one sector. All need the image alone, or no request yet.
  */
@@ -7,10 +7,6 @@
 
 #include "base/err.h"
 #include "core/image/bitmaps.h"
-
-/* Read the bits that B's table names into new words of B. -EUCLEAN: the table
- * is broken; -ENOMEM, -EIO, with text. */
-int bitmapstore_load(struct image *img, struct bitmap *b, struct err *err);
 
 /* Write the directory's flags in place and sync them: in use, or not, for the
  * bitmaps that are in memory. 0, -EIO, -ENOMEM. */
@@ -25,9 +21,3 @@ int bitmapstore_put_flags(struct image *img, bool in_use);
  */
 int bitmapstore_put(struct image *img, const struct bitmap *without,
 		    struct err *err);
-
-/* Call FN for each run of equal bits of B, which is not in memory: as
- * bitmapstore_load() without the memory. Stops at what FN returns unless 0. */
-int bitmapstore_each(struct image *img, const struct bitmap *b,
-		     int (*fn)(void *arg, uint64_t bit, uint64_t n, bool set),
-		     void *arg, struct err *err);

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "base/num.h"
-#include "core/image/bitmapstore.h"
+#include "core/image/bitmapread.h"
 #include "core/image/open.h"
 
 /* The list of an open image, or TEMP, read from its file: only who writes an
@@ -82,7 +82,7 @@ static int extents_of(struct image *img, const struct bitmaplist *list,
 	if (why)
 		return err_set(err, -ENOTSUP, "the bitmap says nothing: %s", why);
 	x->bits = list->b[i].e.granularity_bits;
-	return bitmapstore_each(img, &list->b[i], on_run, x, err);
+	return bitmapread_each(img, &list->b[i], on_run, x, err);
 }
 
 int image_bitmap_extents(struct image *img, const char *name,
