@@ -155,6 +155,21 @@ for opts in "" "-o cluster_size=512" "-o cluster_size=1k" "-b base.raw -F raw" \
 	check_clean img
 done
 
+# With an external data file, and with subclusters.
+for opts in data_file=ext.raw "data_file=ext.raw,data_file_raw=on" extended_l2=on; do
+	rm -f ext.raw
+	qemu-img create -q -f qcow2 -o "$opts" img 4M
+	"$RAWCOW" bitmap --add -g 4k img b
+	: >mnt
+	mount_image img mnt
+	"$HELPERS" write mnt 1M 8192 7
+	"$HELPERS" fallocate mnt punch 2M 4096
+	umount_wait mnt
+	check_clean img
+	flags_are img "b:auto "
+	dirty_are img b 1048576 8192 2097152 4096
+done
+
 # From one image to another; as a list.
 qemu-img create -q -f qcow2 src 1M
 qemu-img create -q -f qcow2 img 1M
