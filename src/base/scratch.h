@@ -14,6 +14,7 @@ enum scratch_slot {
 	SCRATCH_STREAM,	    /* data/compressed.c: a compressed stream */
 	SCRATCH_CLUSTER,    /* data/compressed.c: a decoded cluster */
 	SCRATCH_PACK,	    /* data/pack.c: a stream being made */
+	SCRATCH_CRYPT,	    /* data/crypt.c: sectors on their way to the file */
 	SCRATCH_REPLY,	    /* fuse/reply.c: a read on its way to the kernel */
 	SCRATCH_SLOTS
 };

@@ -47,6 +47,7 @@ enum seed_bug {
 	SEED_BITMAP_FREED_EARLY,   /* R4: old bitmaps freed before the switch */
 	SEED_BITMAP_EXT_EARLY,	   /* R1: the marker before what it uncovers */
 	SEED_BITMAP_EXT_TORN,	   /* R7: two sectors of an extension as one */
+	SEED_SLOT_EARLY,	   /* R11: a key slot active before its material */
 	SEED_MAX
 };
 

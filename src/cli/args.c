@@ -2,7 +2,9 @@
 #include "cli/args.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -292,6 +294,21 @@ int args_text(void *field, const char *name, const char *value,
 	(void)name;
 	(void)err;
 	*(const char **)field = value;
+	return 0;
+}
+
+int args_fd(void *field, const char *name, const char *value, struct err *err)
+{
+	char *end = NULL;
+	long fd = -1;
+
+	if (*value >= '0' && *value <= '9')
+		fd = strtol(value, &end, 10);
+	if (!end || *end || fd > INT_MAX || fcntl((int)fd, F_GETFD) < 0)
+		return err_set(err, -EINVAL, "%s %.20s is no open file "
+			       "descriptor", name, value);
+	fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+	*(int *)field = (int)fd;
 	return 0;
 }
 

@@ -40,6 +40,15 @@ struct args_opt {
 	{ 0, "output", "human|json", args_output, at, \
 	  "how to print (--json for short)" }, \
 	{ 0, "json", NULL, args_flag, at, NULL }
+/* A struct keys at AT (core/image/keys.h). */
+#define ARGS_KEY_SOURCES(at) \
+	{ 0, "key-file", "FILE", args_text, (at) + offsetof(struct keys, file), \
+	  "the passphrase of an encrypted image" }, \
+	{ 0, "key-fd", "N", args_fd, (at) + offsetof(struct keys, fd), \
+	  "read it from this descriptor" }, \
+	{ 0, "key-file-strip", NULL, args_flag, \
+	  (at) + offsetof(struct keys, strip), \
+	  "without the newline at the end" }
 #define ARGS_FORMAT { 'f', "format", "qcow2", args_format, 0, \
 	"accepted, since there is no other" }
 
@@ -82,6 +91,7 @@ args_take args_on_off;	/* bool: on, off, yes, no, true, false */
 args_take args_text;	/* const char *: the word itself (options only) */
 args_take args_string;	/* char *: a copy, that the command frees */
 args_take args_size;	/* uint64_t: bytes, as size_parse() takes them */
+args_take args_fd;	/* int: an open file descriptor */
 args_take args_output;	/* bool: true for json, false for human */
 args_take args_format;	/* none: qcow2 and nothing else */
 args_take args_backing; /* enum image_backing: dir, none, any */

@@ -155,7 +155,9 @@ static int print_one(void *arg, const struct image_bitmap *b)
 
 static int list(const struct bitmap_args *a)
 {
-	const struct image_opts opts = { .readonly = true, .no_backing = true,
+	const struct image_opts opts = { .readonly = true,
+					 .no_backing = true,
+					 .no_key = true,
 					 .force_share = a->shared };
 	struct json_object *array = a->json ? json_object_new_array() : NULL;
 	struct image *img;
@@ -202,7 +204,9 @@ static int do_mounted(const struct bitmap_args *a, const struct action *act,
 static int merge(const struct bitmap_args *a, struct image *img,
 		 const char *from, struct err *err)
 {
-	const struct image_opts opts = { .readonly = true, .no_backing = true };
+	const struct image_opts opts = { .readonly = true,
+					 .no_backing = true,
+					 .no_key = true };
 	struct image *source;
 	int ret;
 
@@ -238,6 +242,7 @@ static int do_action(const struct bitmap_args *a, struct image *img,
 static int change(const struct bitmap_args *a)
 {
 	const struct image_opts opts = { .no_backing = true,
+					 .no_key = true,
 					 .recover = repair_recover,
 					 .defer_bitmaps = true };
 	struct image *img;

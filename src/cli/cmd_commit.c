@@ -12,12 +12,14 @@
 #include "base/mem.h"
 #include "cli/progress.h"
 #include "core/admin/merge.h"
+#include "core/image/keys.h"
 #include "core/admin/repair.h"
 
 struct commit_args {
 	const char *image, *base;
 	enum image_backing backing;
 	bool keep, progress, quiet;
+	struct keys keys;
 };
 
 #define AT(f) offsetof(struct commit_args, f)
@@ -34,6 +36,9 @@ static const struct args_opt options[] = {
 	{ 'd', "keep", NULL, args_flag, AT(keep),
 	  "do not empty IMAGE afterwards" },
 	ARGS_KEYS,
+	ARGS_KEY_SOURCES(AT(keys)),
+	{ 0, "backing-key-file", "FILE", args_text, AT(keys.backing_file),
+	  "the passphrase of the files behind, if another" },
 	ARGS_PROGRESS(AT(progress)),
 	ARGS_QUIET(AT(quiet)),
 	ARGS_FORMAT,
@@ -70,7 +75,9 @@ static int stat_base(const struct commit_args *a, struct stat *st,
 static int find_depth(const struct commit_args *a, unsigned *depth,
 		      struct err *err)
 {
-	struct image_opts opts = { .readonly = true, .backing = a->backing };
+	struct image_opts opts = { .readonly = true,
+				   .backing = a->backing,
+				   .no_key = true };
 	struct image *img;
 	struct stat st;
 	int r;
@@ -115,18 +122,23 @@ static int commit(struct image *img, const struct commit_args *a,
 
 int cmd_commit(int argc, char **argv)
 {
-	struct commit_args a = { 0 };
+	struct commit_args a = { .keys = KEYS_INIT };
 	struct image_opts opts = { .recover = repair_recover };
 	struct image *img;
 	struct err err = { "" };
 	int status;
+	int r;
 
 	if (!cmd_parse(&spec, &a, argc, argv, &status))
 		return status;
 	if (find_depth(&a, &opts.write_depth, &err) < 0)
 		return cmd_fail(NULL, &err);
 	opts.backing = a.backing;
-	if (image_open(&img, a.image, &opts, &err) < 0)
+	r = keys_load(&a.keys, a.image, &opts, &err);
+	if (r == 0)
+		r = image_open(&img, a.image, &opts, &err);
+	keys_fini(&a.keys);
+	if (r < 0)
 		return cmd_fail(NULL, &err);
 	if (commit(img, &a, opts.write_depth, &err) < 0)
 		return cmd_fail(a.image, &err);

@@ -19,11 +19,16 @@
 #include "core/admin/create.h"
 #include "core/format/qcow2.h"
 #include "core/image/info.h"
+#include "core/image/keys.h"
 
 struct create_args {
 	const char *image, *size_word;
 	char *backing_file, *backing_format; /* owned */
 	struct create_opts opts;
+	char *luks_words[5]; /* owned: what opts.luks says */
+	unsigned iter_ms;
+	bool encrypt;
+	struct keys keys;
 	bool have_size;
 	bool quiet, progress, unsafe, force;
 };
@@ -114,6 +119,42 @@ static int refuse_later(void *field, const char *name, const char *value,
 		       name);
 }
 
+static int take_format(void *field, const char *name, const char *value,
+		       struct err *err)
+{
+	if (!strcmp(value, "aes"))
+		return err_set(err, -ENOTSUP, "%s=aes makes images with weak "
+			       "encryption; use %s=luks", name, name);
+	if (strcmp(value, "luks"))
+		return err_set(err, -EINVAL, "%s: allowed is luks", name);
+	*(bool *)field = true;
+	return 0;
+}
+
+static int take_iter_time(void *field, const char *name, const char *value,
+			  struct err *err)
+{
+	uint64_t v;
+	int ret = args_size(&v, name, value, err);
+
+	if (!ret && (!v || v > 60000))
+		ret = err_set(err, -EINVAL, "%s: allowed is 1 to 60000 "
+			      "milliseconds", name);
+	if (!ret)
+		*(unsigned *)field = (unsigned)v;
+	return ret;
+}
+
+/* QEMU's way to name a passphrase; ours is an option of the command. */
+static int refuse_secret(void *field, const char *name, const char *value,
+			 struct err *err)
+{
+	(void)field;
+	(void)value;
+	return err_set(err, -EINVAL, "%s: give the passphrase with --key-file "
+		       "FILE", name);
+}
+
 #define AT(f) offsetof(struct create_args, f)
 
 static const struct args_opt keys[] = {
@@ -136,8 +177,17 @@ static const struct args_opt keys[] = {
 	{ 0, "data_file", NULL, refuse_later, 0, NULL },
 	{ 0, "data_file_raw", NULL, refuse_later, 0, NULL },
 	{ 0, "encryption", NULL, refuse_later, 0, NULL },
-	{ 0, "encrypt.format", NULL, refuse_later, 0, NULL },
-	{ 0, "encrypt.key_secret", NULL, refuse_later, 0, NULL },
+	{ 0, "encrypt.format", "luks", take_format, AT(encrypt), NULL },
+	{ 0, "encrypt.cipher_alg", "ALG", args_string, AT(luks_words[0]),
+	  NULL },
+	{ 0, "encrypt.cipher_mode", "MODE", args_string, AT(luks_words[1]),
+	  NULL },
+	{ 0, "encrypt.ivgen_alg", "ALG", args_string, AT(luks_words[2]), NULL },
+	{ 0, "encrypt.ivgen_hash_alg", "HASH", args_string, AT(luks_words[3]),
+	  NULL },
+	{ 0, "encrypt.hash_alg", "HASH", args_string, AT(luks_words[4]), NULL },
+	{ 0, "encrypt.iter_time", "MS", take_iter_time, AT(iter_ms), NULL },
+	{ 0, "encrypt.key_secret", NULL, refuse_secret, 0, NULL },
 	ARGS_END
 };
 
@@ -153,6 +203,7 @@ static const struct args_opt options[] = {
 	ARGS_PROGRESS(AT(progress)),
 	ARGS_QUIET(AT(quiet)),
 	ARGS_FORMAT,
+	ARGS_KEY_SOURCES(AT(keys)),
 	ARGS_KEYS,
 	ARGS_END
 };
@@ -321,6 +372,41 @@ static int sync_folder(const char *path, struct err *err)
 	return ret;
 }
 
+/* The passphrase of a new image: from a file, or asked for twice. */
+static int get_key(struct create_args *a, struct create_luks_opts *luks,
+		   struct err *err)
+{
+	bool any = a->iter_ms || a->keys.file || a->keys.fd >= 0;
+	int ret = 0;
+
+	for (int i = 0; i < 5; i++)
+		any = any || a->luks_words[i];
+	if (any && !a->encrypt)
+		return err_set(err, -EINVAL, "a passphrase and encrypt.* need "
+			       "-o encrypt.format=luks");
+	if (!a->encrypt)
+		return 0;
+	if (a->keys.file || a->keys.fd >= 0)
+		ret = keys_load(&a->keys, a->image, NULL, err);
+	else
+		ret = secret_prompt(&a->keys.key, "Passphrase for the new "
+				    "image", true, err);
+	*luks = (struct create_luks_opts){
+		.cipher_alg = a->luks_words[0],
+		.cipher_mode = a->luks_words[1],
+		.ivgen_alg = a->luks_words[2],
+		.ivgen_hash_alg = a->luks_words[3],
+		.hash_alg = a->luks_words[4],
+		.iter_ms = a->iter_ms,
+		.secret = a->keys.key,
+	};
+	a->opts.luks = luks;
+	if (ret == -ENOTTY)
+		ret = err_set(err, ret, "encryption needs a passphrase; give "
+			      "it with --key-file FILE");
+	return ret;
+}
+
 static int make(struct create_args *a, struct err *err)
 {
 	struct hostfile *f = NULL;
@@ -364,6 +450,8 @@ static void print_summary(const struct create_args *a)
 		       o->backing_format);
 	if (o->version == 2)
 		printf(" compat=0.10");
+	if (o->luks)
+		printf(" encrypt.format=luks");
 	printf(" lazy_refcounts=%s refcount_bits=%u\n",
 	       o->lazy_refcounts ? "on" : "off",
 	       o->refcount_bits ? o->refcount_bits : 16);
@@ -371,8 +459,11 @@ static void print_summary(const struct create_args *a)
 
 static int run(struct create_args *a, struct err *err)
 {
+	struct create_luks_opts luks;
 	int ret = settle_backing(a, err);
 
+	if (!ret)
+		ret = get_key(a, &luks, err);
 	if (!ret)
 		ret = make(a, err);
 	if (ret)
@@ -384,12 +475,15 @@ static int run(struct create_args *a, struct err *err)
 
 int cmd_create(int argc, char **argv)
 {
-	struct create_args a = { 0 };
+	struct create_args a = { .keys = KEYS_INIT };
 	struct err err = { "" };
 	int status;
 
 	if (cmd_parse(&spec, &a, argc, argv, &status))
 		status = run(&a, &err);
+	keys_fini(&a.keys);
+	for (int i = 0; i < 5; i++)
+		free(a.luks_words[i]);
 	free(a.backing_file);
 	free(a.backing_format);
 	return status;

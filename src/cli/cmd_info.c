@@ -13,6 +13,7 @@
 #include "base/size.h"
 #include "cli/args.h"
 #include "cli/json.h"
+#include "cli/luksinfo.h"
 #include "cli/snaptext.h"
 #include "core/format/qcow2.h"
 #include "core/image/info.h"
@@ -79,6 +80,8 @@ static struct json_object *specific(const struct info *i)
 		json_put_bool(d, "data-file-raw",
 			      h->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW);
 	json_put_int(d, "refcount-bits", i->geom.refcount_bits);
+	if (h->crypt_method)
+		json_object_object_add(d, "encrypt", luksinfo_json(i));
 	if (h->version > 2) {
 		json_put_bool(d, "corrupt",
 			      h->incompatible & QCOW2_INCOMPAT_CORRUPT);
@@ -180,6 +183,7 @@ static void print_specific(const struct info *i)
 		       h->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW ? "true" :
 								      "false");
 	}
+	luksinfo_print(i);
 	if (h->version > 2)
 		printf("    corrupt: %s\n    extended l2: %s\n",
 		       h->incompatible & QCOW2_INCOMPAT_CORRUPT ? "true" :

@@ -76,9 +76,9 @@ static int print_human(struct output *out, const struct entry *e,
 	autofree char *shown = NULL;
 
 	if (is_data(&e->x) && !e->x.has_hoff)
-		return err_set(err, -ENOTSUP, "the disk has compressed data at "
-			       "offset %" PRIu64 ", which this table cannot "
-			       "show; use --output=json", e->start);
+		return err_set(err, -ENOTSUP, "the disk has compressed or "
+			       "encrypted data at offset %" PRIu64 ", which "
+			       "this table cannot show; use --output=json", e->start);
 	if (is_zero(&e->x))
 		return 0;
 	shown = malloc(size);
@@ -329,7 +329,8 @@ static int open_and_run(struct map_args *a)
 
 int cmd_map(int argc, char **argv)
 {
-	struct map_args a = { .max = UINT64_MAX, .opts.readonly = true };
+	struct map_args a = { .max = UINT64_MAX, .opts.readonly = true,
+			      .opts.no_key = true };
 	int status;
 
 	if (cmd_parse(&spec, &a, argc, argv, &status))

@@ -62,6 +62,7 @@ static const struct args_spec spec = {
 int cmd_rebase(int argc, char **argv)
 {
 	const struct image_opts opts = { .no_backing = true,
+					 .no_key = true,
 					 .recover = repair_recover };
 	struct rebase_args a = { 0 };
 	struct image *img;

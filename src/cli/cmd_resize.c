@@ -13,6 +13,7 @@
 #include "core/admin/prealloc.h"
 #include "core/admin/repair.h"
 #include "core/admin/resize.h"
+#include "core/image/keys.h"
 
 struct resize_args {
 	const char *image, *size;
@@ -20,6 +21,7 @@ struct resize_args {
 	char *data_file; /* owned */
 	enum create_prealloc prealloc;
 	bool shrink, quiet;
+	struct keys keys;
 };
 
 static int take_prealloc(void *field, const char *name, const char *value,
@@ -60,6 +62,7 @@ static const struct args_opt options[] = {
 	  "when growing: off, metadata (map what is new),\n"
 	  "falloc (and have room for it), full (and write it)" },
 	ARGS_KEYS,
+	ARGS_KEY_SOURCES(AT(keys)),
 	{ 'q', "quiet", NULL, args_flag, AT(quiet), "print nothing" },
 	ARGS_FORMAT,
 	ARGS_END
@@ -132,17 +135,21 @@ static int resize(struct image *img, const struct resize_args *a,
 	return r;
 }
 
-static int open_and_resize(const struct resize_args *a)
+static int open_and_resize(struct resize_args *a)
 {
-	const struct image_opts opts = { .backing = a->backing,
-					 .data_file = a->data_file,
-					 .recover = repair_recover };
+	struct image_opts opts = { .backing = a->backing,
+				   .data_file = a->data_file,
+				   .recover = repair_recover };
 	struct err err = { "" };
 	struct image *img;
 	int closed;
 	int ret;
 
-	if (image_open(&img, a->image, &opts, &err) < 0)
+	ret = keys_load(&a->keys, a->image, &opts, &err);
+	if (ret == 0)
+		ret = image_open(&img, a->image, &opts, &err);
+	keys_fini(&a->keys);
+	if (ret < 0)
 		return cmd_fail(NULL, &err);
 	ret = resize(img, a, &err);
 	closed = image_close(img);
@@ -157,7 +164,7 @@ static int open_and_resize(const struct resize_args *a)
 
 int cmd_resize(int argc, char **argv)
 {
-	struct resize_args a = { 0 };
+	struct resize_args a = { .keys = KEYS_INIT };
 	int status;
 
 	if (parse(&a, argc, argv, &status))

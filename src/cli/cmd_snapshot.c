@@ -147,6 +147,7 @@ static int change_mounted(const struct snapshot_args *a)
 static int change(const struct snapshot_args *a)
 {
 	const struct image_opts opts = { .no_backing = true,
+					 .no_key = true,
 					 .recover = repair_recover };
 	struct image *img;
 	struct err err = { "" };

@@ -42,6 +42,7 @@ const char opts_help[] =
 	"  -o OPT[=VALUE],...      any of these, and mount options (noatime, ...):\n"
 	"      ro, rw, cache=writeback|writethrough|none|directsync|unsafe,\n"
 	"      backing=dir|none|any, backing_file=PATH[:raw|:qcow2], data_file=PATH,\n"
+	"      key_file=FILE, key_fd=N, key_file_strip, backing_key_file=FILE,\n"
 	"      snapshot=NAME|ID, cow[=FILE], growable, shrinkable, idle_timeout=S,\n"
 	"      norecovery, compress[=zlib|zstd], discard=unmap|ignore,\n"
 	"      detect_zeroes=off|on|unmap, commit_interval=S, locking=on|off,\n"
@@ -263,6 +264,8 @@ static int check_together(struct opts *o, struct err *err)
 	o->img.snapshot = o->snapshot;
 	o->img.backing_file = o->backing_file;
 	o->img.data_file = o->data_file;
+	o->keys.file = o->key_file;
+	o->keys.backing_file = o->backing_key_file;
 	o->img.no_flush = o->cache == OPTS_CACHE_UNSAFE;
 	return 0;
 }
@@ -281,6 +284,7 @@ int opts_parse(struct opts *opts, int argc, char **argv, struct err *err)
 
 	*opts = (struct opts){
 		.ready_fd = -1,
+		.keys = KEYS_INIT,
 		.commit_interval = COMMIT_INTERVAL_DEFAULT,
 		.max_threads = default_threads(),
 		.uid = getuid(),
@@ -303,6 +307,9 @@ void opts_fini(struct opts *opts)
 	free(opts->backing_file);
 	free(opts->data_file);
 	free(opts->snapshot);
+	free(opts->key_file);
+	free(opts->backing_key_file);
+	keys_fini(&opts->keys);
 	free(opts->cow_file);
 	free(opts->fuse_opts);
 }

@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "core/image/image.h"
+#include "core/image/keys.h"
 
 enum opts_cache {
 	OPTS_CACHE_WRITEBACK,
@@ -38,6 +39,8 @@ struct opts {
 	enum opts_cache cache;
 	struct image_opts img; /* its strings are those below */
 	char *backing_file, *data_file, *snapshot;
+	char *key_file, *backing_key_file;
+	struct keys keys; /* its strings are those above */
 	bool growable, shrinkable;
 	unsigned idle_timeout; /* seconds; 0: none */
 	bool norecovery; /* a dirty image is not repaired, and so read-only */

@@ -5,8 +5,10 @@
 #include "fuse/opts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -278,6 +280,41 @@ static int set_snapshot(struct opts *o, const struct item *it,
 	return 0;
 }
 
+static int set_key_file(struct opts *o, const struct item *it,
+			const char *value, struct err *err)
+{
+	if (!value || !*value)
+		return refuse(err, it, NULL, "a file");
+	free(o->key_file);
+	o->key_file = strdup(value);
+	return o->key_file ? 0 : err_set(err, -ENOMEM, "out of memory");
+}
+
+static int set_backing_key_file(struct opts *o, const struct item *it,
+				const char *value, struct err *err)
+{
+	if (!value || !*value)
+		return refuse(err, it, NULL, "a file");
+	free(o->backing_key_file);
+	o->backing_key_file = strdup(value);
+	return o->backing_key_file ? 0 : err_set(err, -ENOMEM,
+						 "out of memory");
+}
+
+static int set_key_fd(struct opts *o, const struct item *it, const char *value,
+		      struct err *err)
+{
+	uint32_t fd;
+
+	if (!value || !parse_id(value, &fd) || fd > INT_MAX ||
+	    fcntl((int)fd, F_GETFD) < 0)
+		return refuse(err, it, value,
+			      "the number of an open file descriptor");
+	fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+	o->keys.fd = (int)fd;
+	return 0;
+}
+
 static int set_cow(struct opts *o, const struct item *it, const char *value,
 		   struct err *err)
 {
@@ -372,6 +409,9 @@ static const struct item items[] = {
 	SIMPLE("data_file", set_data_file),
 	SIMPLE("snapshot", set_snapshot),
 	SIMPLE("cow", set_cow),
+	SIMPLE("key_file", set_key_file), SIMPLE("key_fd", set_key_fd),
+	FLAG("key_file_strip", set_true, keys.strip),
+	SIMPLE("backing_key_file", set_backing_key_file),
 	FLAG("growable", set_true, growable),
 	FLAG("shrinkable", set_true, shrinkable),
 	NUMBER("idle_timeout", idle_timeout, 1, IDLE_MAX),
@@ -423,7 +463,6 @@ static const struct item items[] = {
 
 	/* planned; refused so that nobody believes they work */
 	SIMPLE("partition", not_yet),
-	SIMPLE("key_file", not_yet), SIMPLE("key_fd", not_yet),
 	SIMPLE("io_uring", not_yet), SIMPLE("direct", not_yet),
 	SIMPLE("live", not_yet),
 	SIMPLE("lazy_refcounts", not_yet),

@@ -12,26 +12,41 @@
 #include "core/admin/create.h"
 #include "core/image/info.h"
 
-/* The size of the disk below; also says whether it can be opened at all. */
-static int base_size(const struct opts *o, uint64_t *size, struct err *err)
+/* What an overlay must know of the image below. */
+struct base {
+	uint64_t size;
+	bool encrypted;
+	struct secret *random; /* of an overlay that vanishes; owned */
+};
+
+/* Also says whether it can be opened at all. */
+static int look_at_base(const struct opts *o, struct base *b, struct err *err)
 {
 	struct image_opts ro = o->img;
 	struct image *img;
 	int r;
 
 	ro.readonly = true;
+	ro.no_key = o->img.key; /* whether it fits is seen soon enough */
 	r = image_open(&img, o->image, &ro, err);
 	if (r < 0)
 		return r;
-	*size = image_size(img);
+	b->size = image_size(img);
+	b->encrypted = image_encrypted(img);
 	return image_close(img);
 }
 
-/* Make F, empty, an overlay of SIZE bytes over the image. */
-static int make(const struct opts *o, struct hostfile *f, uint64_t size,
+/* Make F, empty, an overlay over the image: encrypted where the image is, for
+ * what is written was secret before. */
+static int make(const struct opts *o, struct hostfile *f, const struct base *b,
 		struct err *err)
 {
-	struct create_opts c = { .size = size,
+	const struct create_luks_opts luks = {
+		.secret = b->random ? b->random : o->img.key,
+		.iter_ms = b->random ? 1 : 0, /* nobody can guess it */
+	};
+	struct create_opts c = { .size = b->size,
+				 .luks = b->encrypted ? &luks : NULL,
 				 .backing_file = o->image,
 				 .backing_format = "qcow2" };
 
@@ -75,8 +90,8 @@ static int check_ours(const struct opts *o, struct hostfile *f,
 }
 
 /* *FRESH: the file was not there before. */
-static int open_named(const struct opts *o, struct hostfile **f, uint64_t size,
-		      bool *fresh, struct err *err)
+static int open_named(const struct opts *o, struct hostfile **f,
+		      const struct base *b, bool *fresh, struct err *err)
 {
 	struct host_stat st;
 	int r;
@@ -90,7 +105,7 @@ static int open_named(const struct opts *o, struct hostfile **f, uint64_t size,
 	if (r < 0)
 		err_set_sys(err, r, "cannot stat");
 	else
-		r = st.size ? check_ours(o, *f, err) : make(o, *f, size, err);
+		r = st.size ? check_ours(o, *f, err) : make(o, *f, b, err);
 	if (r == 0)
 		return 0;
 	err_wrap(err, "-o cow=%s", o->cow_file);
@@ -101,12 +116,17 @@ static int open_named(const struct opts *o, struct hostfile **f, uint64_t size,
 }
 
 static int open_nameless(const struct opts *o, struct hostfile **f,
-			 uint64_t size, struct err *err)
+			 struct base *b, struct err *err)
 {
 	const char *dir = getenv("TMPDIR");
 	char path[PATH_MAX];
 	int r, fd;
 
+	if (b->encrypted) {
+		r = secret_random(&b->random, err);
+		if (r < 0)
+			return r;
+	}
 	snprintf(path, sizeof(path), "%s/rawcow-XXXXXX",
 		 dir && *dir == '/' ? dir : "/var/tmp");
 	fd = mkostemp(path, O_CLOEXEC);
@@ -117,33 +137,43 @@ static int open_nameless(const struct opts *o, struct hostfile **f,
 	close(fd);
 	if (r < 0)
 		return r;
-	r = make(o, *f, size, err);
+	r = make(o, *f, b, err);
 	if (r < 0)
 		hostfile_close(*f);
 	return r;
 }
 
-int overlay_open(struct image **out, const struct opts *o, struct err *err)
+/* Open overlay F over the image. */
+static int open_over(struct image **out, const struct opts *o,
+		     struct hostfile *f, const struct base *b, struct err *err)
 {
 	struct image_opts img = o->img;
-	struct hostfile *f;
-	bool fresh = false;
-	uint64_t size;
-	int r = base_size(o, &size, err);
 
-	if (r == 0)
-		r = o->cow_file ? open_named(o, &f, size, &fresh, err)
-				: open_nameless(o, &f, size, err);
-	if (r < 0)
-		return r;
 	/* the user has named it: no policy stands against it */
 	img.backing_file = o->image;
 	img.backing_format = "qcow2";
-	r = image_open_file(out, f, &img, err);
-	if (r == 0)
-		return 0;
-	hostfile_close(f);
-	if (fresh)
-		unlink(o->cow_file);
+	img.overlay_key = b->random ? b->random : img.key;
+	return image_open_file(out, f, &img, err);
+}
+
+int overlay_open(struct image **out, const struct opts *o, struct err *err)
+{
+	struct base b = { 0 };
+	struct hostfile *f;
+	bool fresh = false;
+	int r = look_at_base(o, &b, err);
+
+	if (r < 0)
+		return r;
+	r = o->cow_file ? open_named(o, &f, &b, &fresh, err)
+			: open_nameless(o, &f, &b, err);
+	if (r == 0) {
+		r = open_over(out, o, f, &b, err);
+		if (r < 0)
+			hostfile_close(f);
+		if (r < 0 && fresh)
+			unlink(o->cow_file);
+	}
+	secret_free(b.random);
 	return r;
 }

@@ -70,18 +70,48 @@ static void print_error(const struct err *err)
 	fprintf(stderr, "rawcow: %s\n", err->text);
 }
 
+static void end_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGUSR2); /* our own: the loop has ended */
+}
+
+static void block_signals(void)
+{
+	sigset_t set;
+
+	end_signals(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 /* --- image ---------------------------------------------------------------- */
+
+/* The key is found by now: what changes the image is not cut off. */
+static int recover_unhurried(struct hostfile *file, struct err *err)
+{
+	block_signals();
+	return repair_recover(file, err);
+}
 
 static int open_image(struct session *s, struct err *err)
 {
 	int rc;
 
 	if (!s->o->norecovery)
-		s->o->img.recover = repair_recover;
+		s->o->img.recover = recover_unhurried;
+
+	/* Finding the key may take long: until then a signal just ends it. */
+	if (s->o->cow)
+		block_signals();
 	rc = s->o->cow ? overlay_open(&s->server.img, s->o, err) :
 			 image_open(&s->server.img, s->o->image, &s->o->img,
 				    err);
-
+	block_signals();
+	keys_fini(&s->o->keys);
+	s->o->img.key = s->o->img.backing_key = NULL;
 	if (rc)
 		return rc;
 	if (image_readonly_reason(s->server.img))
@@ -196,15 +226,6 @@ static int mount_it(struct session *s, struct err *err)
 }
 
 /* --- threads -------------------------------------------------------------- */
-
-static void end_signals(sigset_t *set)
-{
-	sigemptyset(set);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGHUP);
-	sigaddset(set, SIGUSR2); /* our own: the loop has ended */
-}
 
 static void wake(int sig)
 {
@@ -342,13 +363,10 @@ static int start_threads(struct session *s, struct err *err)
 static void prepare_process(struct session *s)
 {
 	struct sigaction sa = { .sa_handler = wake };
-	sigset_t set;
 
 	s->main_thread = pthread_self();
 	sigaction(SIGUSR1, &sa, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	end_signals(&set);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
 #if defined(PR_SET_IO_FLUSHER)
 	/* a loop device over the disk: our memory must not wait for writes to
 	 * it. Needs CAP_SYS_RESOURCE; threads inherit it. */
@@ -504,11 +522,16 @@ enum session_status session_run(struct opts *opts)
 			   .ready_fd = opts->ready_fd,
 			   .parent = -1 },
 	};
+	struct err err = { "" };
 	enum session_status status;
 	int forked = 0;
 	int code = 0;
 
 	ready_reserve_stdio();
+	if (keys_load(&opts->keys, opts->image, &opts->img, &err) < 0) {
+		print_error(&err);
+		return SESSION_FAILED;
+	}
 	if (!opts->foreground)
 		forked = ready_fork(&s.ready, &code);
 	if (forked < 0) {
@@ -518,6 +541,7 @@ enum session_status session_run(struct opts *opts)
 	}
 	if (forked > 0)
 		return (enum session_status)code;
+	keys_keep(&opts->keys);
 	status = run(&s);
 	free(s.disk_path);
 	return status;

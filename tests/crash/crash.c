@@ -15,6 +15,7 @@
 #include "inplace.h"
 #include "mutants.h"
 #include "twofile.h"
+#include "slots.h"
 #include "workload.h"
 
 #define WORKERS 2
@@ -256,6 +257,17 @@ static int replay(const char *name)
 	return rc ? 1 : 0;
 }
 
+/* Adding and erasing a passphrase, cut off anywhere. */
+static int check_slots(void)
+{
+	char text[256] = "good";
+	unsigned states;
+	int bad = slots_check(text, sizeof(text), &states);
+
+	printf("key slots: %u states: %s\n", states, text);
+	return bad ? 1 : 0;
+}
+
 static bool have_qemu(void)
 {
 	if (!system("qemu-img --version >/dev/null 2>&1"))
@@ -306,5 +318,5 @@ int main(int argc, char **argv)
 	} else {
 		return usage();
 	}
-	return run_all(&g);
+	return check_slots() | run_all(&g);
 }

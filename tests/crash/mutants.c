@@ -8,12 +8,19 @@
 #include "base/seed.h"
 #include "inplace.h"
 #include "twofile.h"
+#include "slots.h"
 #include "workload.h"
 
 enum seed_bug seed_active;
 
-enum how { BY_STATES, BY_FAILED_SYNC, BY_HELD_READER, BY_TWO_FILES,
-	   BY_IN_PLACE };
+enum how {
+	BY_STATES,
+	BY_FAILED_SYNC,
+	BY_HELD_READER,
+	BY_TWO_FILES,
+	BY_IN_PLACE,
+	BY_SLOTS,
+};
 
 /* The configurations that bring a bug out soonest; -1 ends the list. */
 static const struct {
@@ -82,6 +89,7 @@ static const struct {
 	  { 16, -1 } },
 	{ SEED_BITMAP_EXT_TORN, "bitmap-ext-torn", "R7", BY_STATES,
 	  { 15, -1 } },
+	{ SEED_SLOT_EARLY, "slot-early", "R11", BY_SLOTS, { 0, -1 } },
 };
 
 static const char *const faults[] = { "corrupt", "lost", "foreign", "order",
@@ -109,6 +117,18 @@ static void fail_a_sync(struct workload *w, int which)
 			w->op[i].type = WORKLOAD_WRITE;
 }
 
+/* Two operations on key slots, all their states. */
+static bool check_slots(struct workload_run *r)
+{
+	unsigned states;
+	bool caught = slots_check(r->text, sizeof(r->text), &states) < 0;
+
+	r->stats.states += states;
+	if (caught)
+		r->fault = ENUMERATE_LOST; /* what a passphrase opened is lost */
+	return caught;
+}
+
 /* One workload of the series for this bug; true when it was caught. */
 static bool attempt(struct workload_run *r, unsigned b, unsigned i)
 {
@@ -120,6 +140,8 @@ static bool attempt(struct workload_run *r, unsigned b, unsigned i)
 		n++;
 	config = bugs[b].config[i % n];
 	i /= n;
+	if (bugs[b].how == BY_SLOTS)
+		return check_slots(r);
 	if (bugs[b].how == BY_HELD_READER)
 		return workload_held_reader(r, (unsigned)config) < 0;
 	if (bugs[b].how == BY_TWO_FILES)
@@ -139,7 +161,8 @@ static bool hunt(unsigned b, bool verbose)
 {
 	struct workload_run r = { .qemu_every = 1, .sample_every = 400,
 				  .product_max = 512 };
-	unsigned tries = bugs[b].how == BY_HELD_READER ? 6 : 600, i;
+	unsigned tries = bugs[b].how == BY_HELD_READER ? 6 :
+			 bugs[b].how == BY_SLOTS ? 1 : 600, i;
 	double end = now() + 30;
 	bool caught = false;
 
@@ -170,7 +193,8 @@ static bool hunt_nothing(void)
 	if (workload_start(&r))
 		return false;
 	for (b = 0; b < SEED_MAX - 1 && quiet; b++)
-		for (unsigned i = 0; i < 12 && quiet; i++)
+		for (unsigned i = 0; i < (bugs[b].how == BY_SLOTS ? 1 : 12) &&
+				     quiet; i++)
 			if (attempt(&r, b, i)) {
 				quiet = false;
 				printf("    %s: %s\n", bugs[b].name, r.text);

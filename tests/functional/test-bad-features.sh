@@ -17,20 +17,6 @@ refused()
 	refuses_mount "$1" "$2" mnt -o ro
 }
 
-qemu-img create -q -f qcow2 --object secret,id=s,data=x \
-	-o encrypt.format=aes,encrypt.key-secret=s aes.img 64M 2>/dev/null
-refused "encrypt|aes" aes.img
-# QEMU measures its key derivation, and gives up on a busy machine.
-make_luks()
-{
-	rm -f luks.img
-	qemu-img create -q -f qcow2 --object secret,id=s,data=x \
-		-o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 \
-		luks.img 64M
-}
-wait_for 30 make_luks
-refused "encrypt|luks" luks.img
-
 # An unknown bit, with its name from the image's own table.
 qemu-img create -q -f qcow2 good.img 64M
 cp good.img bit.img

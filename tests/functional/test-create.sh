@@ -65,7 +65,7 @@ refused 'compat=1.1' -o compat=0.10,refcount_bits=8 new 1M
 refused 'compat=1.1' -o compat=0.10,compression_type=zstd new 1M
 refused 'preallocation' -o preallocation=most new 1M
 refused 'preallocation' -o preallocation=full -b d/base.raw -F raw new
-refused 'encrypt' -o encrypt.format=luks new 1M
+refused 'weak encryption' -o encrypt.format=aes new 1M
 refused '16k' -o extended_l2=on,cluster_size=8k new 1M
 refused 'compat=1.1' -o extended_l2=on,compat=0.10 new 1M
 refused 'nonsense' -o nonsense=1 new 1M

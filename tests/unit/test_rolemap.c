@@ -260,11 +260,11 @@ START_TEST(writes)
 	open_rw();
 	l2 = first(imgbuild_l1_get(&b, 0));
 	data = first(imgbuild_l2_get(&b, 0));
-	ck_assert_int_eq(payload_write(&img->disk, "x", 1, data), 0);
-	ck_assert_int_eq(payload_write(&img->disk, "x", 1, l2), -EUCLEAN);
+	ck_assert_int_eq(payload_write(&img->disk, "x", 1, data, 0), 0);
+	ck_assert_int_eq(payload_write(&img->disk, "x", 1, l2, 0), -EUCLEAN);
 	ck_assert(atomic_load(&img->meta.corrupt));
 	ck_assert_int_eq(payload_write(&img->disk, "x", 1,
-				       first(imgbuild_l2_get(&b, C))),
+				       first(imgbuild_l2_get(&b, C)), 0),
 			 -EUCLEAN); /* a snapshot's */
 	ck_assert_int_eq(meta_write(&img->meta, "x", 1, data, ROLE_L2),
 			 -EUCLEAN);

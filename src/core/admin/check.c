@@ -80,7 +80,6 @@ static int end_extensions(struct checkwalk *w, size_t len)
 static int load_extensions(struct checkwalk *w)
 {
 	size_t len = (size_t)NUM_MIN(w->file_size, w->g.cluster_size);
-	struct header plain;
 	struct err err = { "" };
 
 	if (headerext_decode(&w->ext, &w->h, w->head, len, &err) < 0) {
@@ -91,10 +90,7 @@ static int load_extensions(struct checkwalk *w)
 		if (ret)
 			return ret;
 	}
-	/* Where encrypted clusters are can be checked without a key. */
-	plain = w->h;
-	plain.crypt_method = QCOW2_CRYPT_NONE;
-	return feature_refusal(&plain, &w->ext, w->err);
+	return feature_refusal(&w->h, &w->ext, w->err);
 }
 
 static int walk(struct checkwalk *w)

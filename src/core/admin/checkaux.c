@@ -4,34 +4,45 @@
  */
 #include "core/admin/checkwalk.h"
 
+#include <errno.h>
 #include <inttypes.h>
 
 #include "base/be.h"
 #include "base/num.h"
+#include "core/format/lukshdr.h"
 #include "core/format/qcow2.h"
+
+/* What the area holds. That rawcow will not do so many iterations is no defect
+ * of the image. */
+static int check_luks(struct checkwalk *w, uint64_t off, uint64_t len)
+{
+	uint8_t buf[LUKSHDR_LEN];
+	struct lukshdr h;
+	struct err err = { "" };
+
+	if (hostfile_pread(w->file, buf, sizeof(buf), off, NULL) < 0)
+		checkwalk_report(w, PROBLEM_IO, off,
+				 "cannot read the encryption header");
+	else if (lukshdr_decode(&h, buf, len, &err) == -EUCLEAN)
+		checkwalk_report(w, PROBLEM_HEADER, off, "%s", err.text);
+	return checkwalk_mark(w, off, len, CHECKROLE_CRYPTO, 1);
+}
 
 int checkaux_crypto(struct checkwalk *w)
 {
 	const struct headerext *x = headerext_find(&w->ext, QCOW2_EXT_CRYPTO);
+	struct err err = { "" };
 	uint64_t off;
 	uint64_t len;
 
 	if (w->h.crypt_method != QCOW2_CRYPT_LUKS)
 		return 0;
-	if (!x || x->len != 16) {
-		checkwalk_report(w, PROBLEM_HEADER, 0, "LUKS encryption "
-				 "without a valid header extension");
+	if (lukshdr_area(x, w->g.cluster_size, w->file_size, &off, &len,
+			 &err) < 0) {
+		checkwalk_report(w, PROBLEM_HEADER, 0, "%s", err.text);
 		return 0;
 	}
-	off = be64_load(x->data);
-	len = be64_load(x->data + 8);
-	if (!off || !len || !num_is_aligned(off, w->g.cluster_size) ||
-	    !checkwalk_inside(w, off, len)) {
-		checkwalk_report(w, PROBLEM_HEADER, off, "the encryption "
-				 "header's place is invalid");
-		return 0;
-	}
-	return checkwalk_mark(w, off, len, CHECKROLE_CRYPTO, 1);
+	return check_luks(w, off, len);
 }
 
 /* A bit that is set promises something of a feature: without that, it is wrong

@@ -4,7 +4,8 @@
  * Everything stands in one row, so that all of it is known before the first
  * write:
  *
- *	header | refcount table | refcount blocks | L1 | L2 tables | data
+ *	header | refcount table | refcount blocks | L1 | encryption header |
+ *	L2 tables | data
  *
  * The two last parts exist with preallocation only. Every cluster of the row
  * has refcount one. Tables are made in chunks of CHUNK bytes and never held
@@ -33,9 +34,9 @@
 
 /* The row, in clusters. */
 struct layout {
-	uint64_t reftable, refblock, l1, l2, data; /* first cluster of each */
+	uint64_t reftable, refblock, l1, luks, l2, data; /* first cluster of each */
 	uint64_t total;
-	uint64_t n_reftable, n_refblock, n_l1, n_l2, n_data;
+	uint64_t n_reftable, n_refblock, n_l1, n_luks, n_l2, n_data;
 	uint64_t l1_entries;
 };
 
@@ -44,6 +45,7 @@ struct creation {
 	const struct create_opts *opts;
 	struct geom g;
 	struct layout lay;
+	struct create_luks luks; /* empty: not encrypted */
 	uint64_t work, done; /* bytes, for progress */
 	struct err *err;
 };
@@ -86,6 +88,8 @@ static int check_version2(const struct create_opts *o, struct err *err)
 		what = "lazy_refcounts";
 	else if (o->extended_l2)
 		what = "extended_l2";
+	else if (o->luks && o->prealloc != CREATE_PREALLOC_OFF)
+		what = "preallocation of an encrypted image";
 	if (what)
 		return err_set(err, -EINVAL,
 			       "%s needs version 3; use compat=1.1", what);
@@ -207,11 +211,13 @@ static int lay_out(struct creation *c)
 		l->n_data = geom_clusters(g, g->size);
 		l->n_l2 = num_div_ceil(l->n_data, g->l2_entries);
 	}
-	fix_refcounts(g, l, 1 + l->n_l1 + l->n_l2 + l->n_data);
+	l->n_luks = geom_clusters(g, c->luks.len);
+	fix_refcounts(g, l, 1 + l->n_l1 + l->n_luks + l->n_l2 + l->n_data);
 	l->reftable = 1;
 	l->refblock = l->reftable + l->n_reftable;
 	l->l1 = l->refblock + l->n_refblock;
-	l->l2 = l->l1 + l->n_l1;
+	l->luks = l->l1 + l->n_l1;
+	l->l2 = l->luks + l->n_luks;
 	l->data = l->l2 + l->n_l2;
 	if (l->n_reftable > QCOW2_MAX_REFTABLE_BYTES >> g->cluster_bits ||
 	    l->total >= QCOW2_HOST_OFFSET_MAX >> g->cluster_bits)
@@ -290,14 +296,21 @@ static void fill_l1(const struct creation *c, void *buf, uint64_t first,
 				   QCOW2_ENTRY_COPIED);
 }
 
-/* An extended entry's bitmap stays 0: room, and no data in it yet. */
+/* An extended entry's bitmap stays 0: room, and no data in it yet. Another one
+ * of an encrypted disk says that it reads as zero, for the file's zeroes would
+ * be decrypted. */
 static void fill_l2(const struct creation *c, void *buf, uint64_t first,
 		    uint64_t n)
 {
+	uint64_t flags = QCOW2_ENTRY_COPIED |
+			 (c->luks.len && !c->opts->extended_l2 ?
+				  QCOW2_ENTRY_ZERO :
+				  0);
+
 	for (uint64_t i = 0; i < n; i++)
 		be64_store((uint8_t *)buf + (i << c->g.entry_bits),
 			   ((c->lay.data + first + i) << c->g.cluster_bits) |
-				   QCOW2_ENTRY_COPIED);
+				   flags);
 }
 
 static int write_tables(struct creation *c)
@@ -317,6 +330,23 @@ static int write_tables(struct creation *c)
 	if (ret)
 		return err_set_sys(c->err, ret, "cannot write the tables");
 	return 0;
+}
+
+static int write_luks(struct creation *c)
+{
+	const struct create_luks *l = &c->luks;
+	uint64_t at = c->lay.luks << c->g.cluster_bits;
+	int ret;
+
+	if (!l->len)
+		return 0;
+	ret = hostfile_pwrite_full(c->file, l->header, sizeof(l->header), at);
+	if (!ret)
+		ret = hostfile_pwrite_full(c->file, l->material,
+					   l->material_len,
+					   at + l->material_at);
+	return ret ? err_set_sys(c->err, ret, "cannot write the encryption "
+				 "header") : 0;
 }
 
 /* --- data ------------------------------------------------------------------ */
@@ -369,7 +399,8 @@ static void header_fields(const struct creation *c, struct header *h)
 		.version = o->version,
 		.cluster_bits = c->g.cluster_bits,
 		.size = c->g.size,
-		.crypt_method = QCOW2_CRYPT_NONE,
+		.crypt_method = c->luks.len ? QCOW2_CRYPT_LUKS :
+					      QCOW2_CRYPT_NONE,
 		.l1_entries = (uint32_t)c->lay.l1_entries,
 		.l1_offset = c->lay.l1 << c->g.cluster_bits,
 		.reftable_offset = c->lay.reftable << c->g.cluster_bits,
@@ -397,9 +428,14 @@ static int append_rest(const struct creation *c, struct header *h, void *buf,
 	size_t pos = h->header_len;
 	uint32_t len;
 	const void *names = feature_name_table(&len);
+	uint8_t area[16];
 	int ret = 0;
 
-	if (o->backing_file)
+	lukshdr_put_area(area, c->lay.luks << c->g.cluster_bits, c->luks.len);
+	if (c->luks.len)
+		ret = headerext_append(buf, cap, &pos, QCOW2_EXT_CRYPTO, area,
+				       sizeof(area));
+	if (!ret && o->backing_file)
 		ret = headerext_append(buf, cap, &pos,
 				       QCOW2_EXT_BACKING_FORMAT,
 				       o->backing_format,
@@ -446,6 +482,8 @@ static int write_host(struct creation *c, uint8_t *head)
 				   c->lay.total << c->g.cluster_bits);
 	ret = write_tables(c);
 	if (!ret)
+		ret = write_luks(c);
+	if (!ret)
 		ret = reserve_data(c);
 	if (ret)
 		return ret;
@@ -475,12 +513,28 @@ static void count_work(struct creation *c)
 	c->work += 4 * QCOW2_SECTOR;
 }
 
+static int write_all(struct creation *c)
+{
+	autofree uint8_t *head = mem_array(1, (size_t)c->g.cluster_size);
+	int ret;
+
+	if (!head)
+		return err_set(c->err, -ENOMEM, "no memory for a cluster");
+	ret = build_header(c, head);
+	if (ret)
+		return ret;
+	count_work(c);
+	ret = write_host(c, head);
+	if (!ret && c->opts->progress)
+		c->opts->progress(c->opts->progress_arg, 1000);
+	return ret;
+}
+
 int create_image(struct hostfile *file, const struct create_opts *opts,
 		 struct err *err)
 {
 	struct create_opts o = *opts;
 	struct creation c = { .file = file, .opts = &o, .err = err };
-	autofree uint8_t *head = NULL;
 	int ret;
 
 	set_defaults(&o);
@@ -492,19 +546,13 @@ int create_image(struct hostfile *file, const struct create_opts *opts,
 		  (uint8_t)o.compression, o.size);
 	if (o.extended_l2)
 		geom_extend(&c.g);
-	ret = lay_out(&c);
-	if (ret)
-		return ret;
-	head = mem_array(1, (size_t)c.g.cluster_size);
-	if (!head)
-		return err_set(err, -ENOMEM, "no memory for a cluster");
-	ret = build_header(&c, head);
-	if (ret)
-		return ret;
-	count_work(&c);
-	ret = write_host(&c, head);
-	if (!ret && o.progress)
-		o.progress(o.progress_arg, 1000);
+	if (o.luks)
+		ret = create_luks_make(&c.luks, o.luks, err);
+	if (!ret)
+		ret = lay_out(&c);
+	if (!ret)
+		ret = write_all(&c);
+	create_luks_fini(&c.luks);
 	return ret;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "core/admin/create_luks.h"
 #include "core/host/hostfile.h"
 
 enum create_prealloc {
@@ -24,6 +25,7 @@ struct create_opts {
 	bool extended_l2;	 /* subclusters; clusters of 16 KiB at least */
 	const char *backing_file; /* as it is stored in the header, or NULL */
 	const char *backing_format; /* "raw" or "qcow2"; needed with a file */
+	const struct create_luks_opts *luks; /* NULL: not encrypted */
 	enum create_prealloc prealloc;
 	/* called now and then with 0..1000 permille; may be NULL */
 	void (*progress)(void *arg, unsigned permille);

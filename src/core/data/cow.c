@@ -48,7 +48,7 @@ static int merged_unit(struct disk *d, uint64_t size, uint64_t hoff,
 	if (r < 0)
 		return r;
 	memcpy(c + at, buf, (size_t)len);
-	return payload_write(d, c, size, hoff);
+	return payload_write(d, c, size, hoff, goff);
 }
 
 static int write_run(struct disk *d, const struct cow_run *run,
@@ -57,8 +57,10 @@ static int write_run(struct disk *d, const struct cow_run *run,
 	uint64_t size = run->unit;
 	uint64_t at = goff - run->goff;
 
-	if ((run->fresh && run->zero) || SEED_BUG(SEED_COW_FILL_LATE))
-		return payload_write(d, buf, len, run->hoff + at);
+	/* zeroes of the host file are no zeroes of the guest when decrypted */
+	if ((run->fresh && run->zero && !d->crypt) ||
+	    SEED_BUG(SEED_COW_FILL_LATE))
+		return payload_write(d, buf, len, run->hoff + at, goff);
 	while (len) {
 		uint64_t u = num_round_down(at, size);
 		uint64_t in = at - u;
@@ -67,7 +69,8 @@ static int write_run(struct disk *d, const struct cow_run *run,
 
 		if (in == 0 && step == size) {
 			step = num_round_down(len, size);
-			r = payload_write(d, buf, step, run->hoff + at);
+			r = payload_write(d, buf, step, run->hoff + at,
+					  run->goff + at);
 		} else {
 			r = merged_unit(d, size, run->hoff + u, run->goff + u,
 					buf, in, step);
@@ -88,7 +91,7 @@ static int copy_data(struct disk *d, uint64_t goff, uint64_t len,
 	uint8_t *c = scratch_get(SCRATCH_COW, d->geom->cluster_size);
 	int r = c ? read_range(d, c, (size_t)len, goff) : -ENOMEM;
 
-	return r < 0 ? r : payload_write(d, c, (size_t)len, hoff);
+	return r < 0 ? r : payload_write(d, c, (size_t)len, hoff, goff);
 }
 
 /* Copy what has data in [GOFF, END), a part of one cluster, to HOFF. */

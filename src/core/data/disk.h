@@ -8,6 +8,7 @@
 #include "core/codec/codec.h"
 #include "core/data/backing.h"
 #include "core/data/clustercache.h"
+#include "core/data/crypt.h"
 #include "core/data/inflight.h"
 #include "core/format/geom.h"
 #include "core/host/hostfile.h"
@@ -21,6 +22,7 @@ struct disk {
 	const struct codec *codec;	/* of compressed clusters; may be NULL */
 	bool compress;			/* write whole clusters compressed */
 	struct clustercache *cache;	/* decoded clusters */
+	struct crypt *crypt;		/* NULL: not encrypted */
 	const struct backing *backing;	/* NULL: none */
 	struct inflight inflight;	/* its own */
 };

@@ -19,7 +19,7 @@ static int read_short(struct disk *d, size_t len, uint64_t hoff)
 		       : -EIO;
 }
 
-int payload_read(struct disk *d, void *buf, size_t len, uint64_t hoff)
+int payload_read_raw(struct disk *d, void *buf, size_t len, uint64_t hoff)
 {
 	size_t got;
 	int r;
@@ -32,7 +32,8 @@ int payload_read(struct disk *d, void *buf, size_t len, uint64_t hoff)
 	return read_short(d, len, hoff);
 }
 
-int payload_write(struct disk *d, const void *buf, size_t len, uint64_t hoff)
+int payload_write_raw(struct disk *d, const void *buf, size_t len,
+		      uint64_t hoff)
 {
 	int r = 0;
 
@@ -60,4 +61,18 @@ int payload_zero(struct disk *d, uint64_t len, uint64_t hoff, bool unmap)
 void payload_discard(struct disk *d, uint64_t len, uint64_t hoff)
 {
 	(void)!hostfile_punch(d->data, hoff, len);
+}
+
+int payload_read(struct disk *d, void *buf, size_t len, uint64_t hoff,
+		 uint64_t goff)
+{
+	return d->crypt ? crypt_read(d, buf, len, hoff, goff)
+			: payload_read_raw(d, buf, len, hoff);
+}
+
+int payload_write(struct disk *d, const void *buf, size_t len, uint64_t hoff,
+		  uint64_t goff)
+{
+	return d->crypt ? crypt_write(d, buf, len, hoff, goff)
+			: payload_write_raw(d, buf, len, hoff);
 }

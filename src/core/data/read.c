@@ -32,7 +32,7 @@ static int read_extent(struct disk *d, const struct extent *e, uint8_t *buf,
 
 	switch (e->kind) {
 	case L2ENTRY_PLAIN:
-		return payload_read(d, buf, len, e->hoff);
+		return payload_read(d, buf, len, e->hoff, goff);
 	case L2ENTRY_COMPRESSED:
 		return compressed_read(d, e, buf, geom_in_cluster(d->geom, goff),
 				       len);

@@ -230,7 +230,7 @@ int write_range(struct disk *d, const void *buf, size_t len, uint64_t goff)
 
 		if (r == 0 && in_place(&e)) {
 			done = e.len;
-			r = payload_write(d, p, done, e.hoff);
+			r = payload_write(d, p, done, e.hoff, goff);
 		} else if (r == 0) {
 			r = write_alloc(d, p, len, goff, &done);
 		}

@@ -96,10 +96,6 @@ int feature_refusal(const struct header *h, const struct headerext_list *list,
 	uint64_t bits = h->incompatible & REFUSED;
 	char text[ERR_TEXT_MAX] = "";
 
-	if (h->crypt_method == QCOW2_CRYPT_AES)
-		append(text, "encryption (AES)");
-	else if (h->crypt_method != QCOW2_CRYPT_NONE)
-		append(text, "encryption (LUKS)");
 	for (unsigned bit = 0; bit < 64; bit++)
 		if (bits >> bit & 1)
 			append_bit(text, bit, list);

@@ -18,8 +18,7 @@ const char *feature_name(char buf[FEATURE_NAME_MAX], enum feature_class cls,
 
 /*
  * -ENOTSUP with a text that names every feature for which rawcow cannot open
- * this image at all: unknown incompatible bits,
- * encryption. 0 when there is none.
+ * this image at all: unknown incompatible bits. 0 when there is none.
  */
 int feature_refusal(const struct header *h, const struct headerext_list *list,
 		    struct err *err);

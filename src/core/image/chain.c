@@ -296,6 +296,9 @@ static int open_qcow2(struct chain_backing *b, struct hostfile *file,
 	below.write_depth = opts->write_depth ? opts->write_depth - 1 : 0;
 	below.compress = IMAGE_COMPRESS_OFF;
 	below.detect_zeroes = IMAGE_DETECT_OFF;
+	below.overlay_key = NULL;
+	if (opts->backing_key && !opts->overlay_key)
+		below.key = opts->backing_key;
 	below.backing_file = NULL;
 	below.data_file = NULL;
 	below.snapshot = NULL;

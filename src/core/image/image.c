@@ -78,6 +78,14 @@ uint64_t image_cluster_size(const struct image *img)
 	return img->geom.cluster_size;
 }
 
+bool image_encrypted(const struct image *img)
+{
+	for (; img; img = img->backing.image)
+		if (img->disk.crypt)
+			return true;
+	return false;
+}
+
 bool image_readonly(const struct image *img)
 {
 	return img->state.readonly;

@@ -30,6 +30,8 @@ enum image_compress {
 	IMAGE_COMPRESS_ZSTD,
 };
 
+struct secret;
+
 enum image_backing { IMAGE_BACKING_DIR, IMAGE_BACKING_NONE, IMAGE_BACKING_ANY };
 
 struct image_opts {
@@ -40,6 +42,13 @@ struct image_opts {
 	bool no_backing;  /* for work on tables alone: do not open what is
 			     behind, nor the data file; what they hold must not
 			     be read or written */
+	/* passphrases of encrypted images: of the image, and, if it is another
+	 * one, of those behind it; NULL: none. The image does not keep them */
+	const struct secret *key, *backing_key;
+	/* of an overlay, when that is what is opened: KEY is of the image
+	 * behind it then */
+	const struct secret *overlay_key;
+	bool no_key; /* for work on tables alone: data cannot be read */
 	bool force_share; /* with readonly: share the image with a writer */
 	bool no_lock;	  /* take no byte locks at all */
 	bool defer_bitmaps; /* for work on bitmaps alone (core/admin/bitmap.h):
@@ -76,9 +85,10 @@ struct image; /* opaque */
 /*
  * Open the image at PATH. Returns 0, or -errno with a one-line text that says
  * what failed, on which file, and what to do. On failure nothing is left open
- * and no file was changed. An image marked corrupt, or dirty and not recovered,
- * or with a bitmap that could not be kept right, opens read-only even when not asked to:
- * image_readonly_reason() then says why.
+ * and no file was changed. -ENOKEY: it is encrypted, and no passphrase was
+ * given; -EKEYREJECTED: a wrong one. An image marked corrupt, or dirty and not
+ * recovered, or with a bitmap that could not be kept right, opens read-only
+ * even when not asked to: image_readonly_reason() then says why.
  */
 int image_open(struct image **out, const char *path,
 	       const struct image_opts *opts, struct err *err);
@@ -103,6 +113,8 @@ int image_close(struct image *img);
 void image_abandon(struct image *img);
 
 uint64_t image_size(const struct image *img);	      /* guest bytes */
+/* Is it encrypted, or something behind it? */
+bool image_encrypted(const struct image *img);
 uint64_t image_cluster_size(const struct image *img); /* bytes */
 bool image_readonly(const struct image *img);
 /* NULL, or why the image is read-only although that was not asked for. */

@@ -144,8 +144,9 @@ int image_map_host(struct image *img, struct image_extent *ext)
 	ext->host_hole = false;
 	for (unsigned i = 0; img && i < ext->depth; i++)
 		img = img->backing.image;
-	/* of a raw file image_map() has told already */
-	if (!img || ext->kind != IMAGE_EXTENT_DATA || !looks_preallocated(img))
+	/* of a raw file image_map() has told already; a hole decrypts to
+	 * something, not to zero */
+	if (!img || img->disk.crypt || ext->kind != IMAGE_EXTENT_DATA || !looks_preallocated(img))
 		return 0;
 	r = hostfile_next_extent(img->disk.data, ext->hoff, &data, &end);
 	if (r < 0 && r != -ENXIO)

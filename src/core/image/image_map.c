@@ -105,8 +105,10 @@ static int map_one(struct image *img, uint64_t off, uint64_t max,
 		.kind = kind_of(e.kind),
 		.len = e.len,
 		.depth = depth,
-		.has_hoff = e.kind == L2ENTRY_PLAIN ||
-			    e.kind == L2ENTRY_ZERO_ALLOC,
+		/* what stands there encrypted is of no use to anybody */
+		.has_hoff = !img->disk.crypt &&
+			    (e.kind == L2ENTRY_PLAIN ||
+			     e.kind == L2ENTRY_ZERO_ALLOC),
 		.hoff = e.hoff,
 	};
 	return 0;

@@ -10,6 +10,7 @@
 #include "core/format/headerext.h"
 #include "core/format/qcow2.h"
 #include "core/image/snaplist.h"
+#include "core/image/unlock.h"
 
 static char *copy_text(const void *p, size_t len)
 {
@@ -119,6 +120,26 @@ static int read_bitmaps(struct info *info, struct hostfile *file,
 	return ret ? err_set(err, ret, "%s", why.text) : 0;
 }
 
+/* What is wrong with a broken one, check says. */
+static int read_luks(struct info *info, struct hostfile *file,
+		     const struct headerext_list *list)
+{
+	struct unlock_luks l;
+	int ret;
+
+	if (info->header.crypt_method != QCOW2_CRYPT_LUKS)
+		return 0;
+	ret = unlock_read(&l, file, headerext_find(list, QCOW2_EXT_CRYPTO),
+			  info->geom.cluster_size, NULL);
+	if (ret)
+		return ret == -EUCLEAN || ret == -ENOTSUP ? 0 : ret;
+	info->luks = mem_array(1, sizeof(*info->luks));
+	if (!info->luks)
+		return -ENOMEM;
+	*info->luks = l.h;
+	return 0;
+}
+
 int info_read(struct info *info, struct hostfile *file, struct err *err)
 {
 	size_t cap = 1U << QCOW2_CLUSTER_BITS_MAX;
@@ -137,6 +158,12 @@ int info_read(struct info *info, struct hostfile *file, struct err *err)
 				 &list, err);
 	if (!ret)
 		ret = read_bitmaps(info, file, &list, err);
+	if (!ret) {
+		ret = read_luks(info, file, &list);
+		if (ret)
+			err_set_sys(err, ret,
+				    "cannot read the encryption header");
+	}
 	if (!ret)
 		ret = read_snapshots(info, file, err);
 	if (ret)
@@ -151,6 +178,7 @@ void info_fini(struct info *info)
 		snaptable_fini(&info->snapshots[i]);
 	bitmaplist_fini(&info->bitmaps);
 	free(info->snapshots);
+	free(info->luks);
 	free(info->backing_name);
 	free(info->backing_format);
 	free(info->data_file);

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "core/format/header.h"
+#include "core/format/lukshdr.h"
 #include "core/format/snaptable.h"
 #include "core/host/hostfile.h"
 #include "core/image/bitmaplist.h"
@@ -28,6 +29,8 @@ struct info {
 	size_t n_unknown_ext;
 	/* those that are valid (the autoclear bit is set) */
 	struct bitmaplist bitmaps;
+	/* owned; NULL: not encrypted by LUKS, or its header is broken */
+	struct lukshdr *luks;
 };
 
 /* 0 or -errno with text; INFO is then empty. */

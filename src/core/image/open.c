@@ -12,6 +12,7 @@
 #include "core/host/hostlock.h"
 #include "core/image/claim.h"
 #include "core/image/snaplist.h"
+#include "core/image/unlock.h"
 
 #define L2_CACHE_DEFAULT (32ULL << 20)
 #define REFCOUNT_CACHE_DEFAULT (8ULL << 20)
@@ -136,6 +137,9 @@ static int choose_compress(struct image *img, const struct image_opts *opts,
 	if (img->geom.data_file)
 		return err_set(err, -ENOTSUP,
 			       "compress: an image with an external data file cannot hold compressed clusters");
+	if (img->header.crypt_method)
+		return err_set(err, -ENOTSUP,
+			       "compress: the image is encrypted, and qcow2 does not encrypt compressed clusters; leave compress out");
 	if (!codec)
 		return err_set(err, -ENOTSUP,
 			       "compress: rawcow was built without zstd, the codec of this image");
@@ -182,6 +186,30 @@ static int set_up(struct image *img, const struct parsed *p,
 	img->no_flush = opts->no_flush;
 	img->detect_zeroes = opts->detect_zeroes;
 	return choose_compress(img, opts, err);
+}
+
+/* Without a key the disk is still marked, so that nobody takes what the file
+ * holds for data. */
+static int set_up_crypt(struct image *img, const struct parsed *p,
+			const struct image_opts *opts, struct err *err)
+{
+	const struct header *h = &img->header;
+	struct cipher *cipher = NULL;
+	int r = 0;
+
+	if (!h->crypt_method)
+		return 0;
+	if (img->geom.data_raw)
+		return err_set(err, -ENOTSUP,
+			       "the image is encrypted, and its external data file is to be raw, which exclude each other; convert it with 'qemu-img convert'");
+	if (!opts->no_key)
+		r = unlock_image(&cipher, img->file, h, &p->ext, opts->overlay_key ? opts->overlay_key :
+							   opts->key, err);
+	if (r < 0)
+		return r;
+	crypt_init(&img->crypt, cipher, h->crypt_method == QCOW2_CRYPT_AES);
+	img->disk.crypt = &img->crypt;
+	return 0;
 }
 
 static enum hostlock_role lock_role(const struct image *img,
@@ -283,6 +311,8 @@ int open_image(struct image **out, struct hostfile *file,
 		r = lock_file(img, opts, err);
 	if (r == 0)
 		r = parse(img, &p, opts, err);
+	if (r == 0) /* before anything is changed: the key may be wrong */
+		r = set_up_crypt(img, &p, opts, err);
 	if (r == 0)
 		r = recover(img, &p, opts, err);
 	if (r == 0)
@@ -313,6 +343,8 @@ void open_discard(struct image *img)
 	clustercache_free(img->disk.cache);
 	inflight_fini(&img->disk.inflight);
 	bitmaps_fini(&img->bitmaps);
+	if (img->disk.crypt)
+		crypt_fini(img->disk.crypt);
 	state_fini(&img->state);
 	gate_fini(&img->gate);
 	hostfile_close(img->data_file);

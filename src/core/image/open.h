@@ -23,6 +23,7 @@ struct image {
 	struct geom geom;
 	struct meta meta;
 	struct disk disk;
+	struct crypt crypt; /* disk.crypt refers to it, or is NULL */
 	struct chain_backing backing; /* disk.backing refers to it */
 	struct gate gate;
 	struct state state;
