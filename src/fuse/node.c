@@ -31,8 +31,9 @@ static struct timespec from_ns(int64_t ns)
 	return t;
 }
 
-static void add(struct node_table *t, enum node_kind kind, const char *name,
-		const struct node_owner *owner, int64_t mtime_ns)
+static fuse_ino_t add(struct node_table *t, enum node_kind kind,
+		      const char *name, const struct node_owner *owner,
+		      int64_t mtime_ns)
 {
 	struct node *nd = &t->nodes[t->n++];
 
@@ -45,6 +46,7 @@ static void add(struct node_table *t, enum node_kind kind, const char *name,
 	nd->gid = owner->gid;
 	nd->atime_ns = nd->ctime_ns = mtime_ns;
 	atomic_init(&nd->mtime_ns, mtime_ns);
+	return nd->ino;
 }
 
 void node_table_init(struct node_table *t, enum node_layout layout,
@@ -52,10 +54,14 @@ void node_table_init(struct node_table *t, enum node_layout layout,
 {
 	lock_init(&t->lock);
 	t->n = 0;
+	t->snapshots = 0;
 	atomic_init(&t->ready, false);
 	if (layout == NODE_LAYOUT_FOLDER)
 		add(t, NODE_FOLDER, NULL, owner, mtime_ns);
 	add(t, NODE_DISK, NODE_DISK_NAME, owner, mtime_ns);
+	if (layout == NODE_LAYOUT_FOLDER)
+		t->snapshots = add(t, NODE_FOLDER, NODE_SNAPSHOTS_NAME, owner,
+				   mtime_ns);
 }
 
 void node_table_fini(struct node_table *t)

@@ -1,6 +1,7 @@
 /*
- * node: the files that a mount shows and their attributes. The table is fixed
- * at mount; mode, owner and times can be changed and live in memory only.
+ * node: the fixed files and folders of a mount and their attributes. The table
+ * is made at mount; mode, owner and times can be changed and live in memory
+ * only. What is in snapshots/ comes and goes: snapdir.h.
  */
 #pragma once
 
@@ -13,12 +14,13 @@
 
 enum node_layout {
 	NODE_LAYOUT_FILE,   /* the mount point is the disk */
-	NODE_LAYOUT_FOLDER, /* the disk is disk.raw in it */
+	NODE_LAYOUT_FOLDER, /* the disk is disk.raw in it, beside others */
 };
 
 enum node_kind { NODE_FOLDER, NODE_DISK };
 
 #define NODE_DISK_NAME "disk.raw"
+#define NODE_SNAPSHOTS_NAME "snapshots"
 
 struct node {
 	fuse_ino_t ino, parent;
@@ -33,12 +35,13 @@ struct node {
 	_Atomic int64_t mtime_ns;
 };
 
-#define NODE_MAX 2
+#define NODE_MAX 3
 
 struct node_table {
 	struct lock lock;
 	struct node nodes[NODE_MAX];
 	unsigned n;
+	fuse_ino_t snapshots; /* the folder; 0: there is none */
 	/* Until the server is ready everything is its own, so that it can set
 	 * the size whatever owner and mode the user chose. */
 	atomic_bool ready;

@@ -11,24 +11,15 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "core/admin/resize.h"
+#include "fuse/ops_tree.h"
 #include "fuse/order.h"
 #include "fuse/reply.h"
-
-/* Names never change; blocks and times do, but only by requests that make the
- * kernel ask again or, with the write-back cache, that it knows itself. */
-#define ENTRY_TIMEOUT 3600.0
-#define ATTR_TIMEOUT 1.0
 
 #define WRITE_MAX (1 << 20)
 
 static struct ops_server *server_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
-}
-
-static double attr_timeout(struct ops_server *s)
-{
-	return atomic_load(&s->nodes.ready) ? ATTR_TIMEOUT : 0.0;
 }
 
 static struct node *disk_of(struct ops_server *s, fuse_ino_t ino)
@@ -80,39 +71,6 @@ static void op_init(void *arg, struct fuse_conn_info *conn)
 	conn->time_gran = 1;
 }
 
-static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
-{
-	struct ops_server *s = server_of(req);
-	struct fuse_entry_param e = { .entry_timeout = ENTRY_TIMEOUT };
-	struct node *nd = node_find(&s->nodes, parent, name);
-
-	if (!nd) {
-		/* an inode of 0 is "no", remembered by the kernel */
-		fuse_reply_entry(req, &e);
-		return;
-	}
-	e.ino = nd->ino;
-	e.attr_timeout = attr_timeout(s);
-	node_stat(&s->nodes, nd, s->img, &e.attr);
-	fuse_reply_entry(req, &e);
-}
-
-static void op_getattr(fuse_req_t req, fuse_ino_t ino,
-		       struct fuse_file_info *fi)
-{
-	struct ops_server *s = server_of(req);
-	struct node *nd = node_get(&s->nodes, ino);
-	struct stat st;
-
-	(void)fi;
-	if (!nd) {
-		reply_status(req, -ENOENT);
-		return;
-	}
-	node_stat(&s->nodes, nd, s->img, &st);
-	fuse_reply_attr(req, &st, attr_timeout(s));
-}
-
 /* What lies behind the new end is lost. Not all of it: an open() that only meant
  * to empty a file, as ">" of a shell does, would destroy the disk. */
 static int shrink(struct ops_server *s, uint64_t size)
@@ -146,8 +104,7 @@ static int grow(struct ops_server *s, uint64_t size)
 	return rc;
 }
 
-/* The same size is how the server itself tells the kernel [own.h]. */
-static int set_size(struct ops_server *s, uint64_t size)
+int ops_set_size(struct ops_server *s, uint64_t size)
 {
 	uint64_t now = image_size(s->img);
 
@@ -160,85 +117,6 @@ static int set_size(struct ops_server *s, uint64_t size)
 	return size < now ? shrink(s, size) : grow(s, size);
 }
 
-static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
-		       int to_set, struct fuse_file_info *fi)
-{
-	struct ops_server *s = server_of(req);
-	struct node *nd = node_get(&s->nodes, ino);
-
-	if (!nd) {
-		reply_status(req, -ENOENT);
-		return;
-	}
-	if (to_set & FUSE_SET_ATTR_SIZE) {
-		int rc = nd->kind == NODE_DISK ?
-				 set_size(s, (uint64_t)st->st_size) :
-				 -EOPNOTSUPP;
-		if (rc) {
-			reply_status(req, rc);
-			return;
-		}
-	}
-	node_set(&s->nodes, nd, st, to_set);
-	op_getattr(req, ino, fi);
-}
-
-static void op_opendir(fuse_req_t req, fuse_ino_t ino,
-		       struct fuse_file_info *fi)
-{
-	struct node *nd = node_get(&server_of(req)->nodes, ino);
-
-	if (!nd || nd->kind != NODE_FOLDER) {
-		reply_status(req, -ENOTDIR);
-		return;
-	}
-	fi->keep_cache = 1;
-	fi->cache_readdir = 1;
-	fuse_reply_open(req, fi);
-}
-
-/* The name of entry OFF of the folder INO; NULL at the end. */
-static const char *dir_entry(struct ops_server *s, fuse_ino_t ino, off_t off,
-			     struct stat *st)
-{
-	struct node *nd;
-
-	st->st_ino = ino;
-	st->st_mode = S_IFDIR;
-	if (off < 2)
-		return off ? ".." : ".";
-	nd = node_get(&s->nodes, (fuse_ino_t)off);
-	if (!nd || nd->parent != ino)
-		return NULL;
-	st->st_ino = nd->ino;
-	st->st_mode = nd->kind == NODE_DISK ? S_IFREG : S_IFDIR;
-	return nd->name;
-}
-
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		       struct fuse_file_info *fi)
-{
-	struct ops_server *s = server_of(req);
-	char *buf = reply_buffer(size);
-	const char *name;
-	struct stat st = { 0 };
-	size_t used = 0;
-
-	(void)fi;
-	if (!buf) {
-		reply_status(req, -ENOMEM);
-		return;
-	}
-	while ((name = dir_entry(s, ino, off, &st))) {
-		size_t n = fuse_add_direntry(req, buf + used, size - used,
-					     name, &st, ++off);
-		if (n > size - used)
-			break;
-		used += n;
-	}
-	fuse_reply_buf(req, buf, used);
-}
-
 static int64_t seconds_now(void)
 {
 	struct timespec t;
@@ -247,7 +125,7 @@ static int64_t seconds_now(void)
 	return t.tv_sec;
 }
 
-static void count_open(struct ops_server *s, bool write, int by)
+void ops_count_open(struct ops_server *s, bool write, int by)
 {
 	atomic_fetch_add(&s->opens, (unsigned)by);
 	if (write)
@@ -268,7 +146,7 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	bool write = (fi->flags & O_ACCMODE) != O_RDONLY;
 
 	if (!disk_of(s, ino)) {
-		reply_status(req, -EISDIR);
+		ops_tree_open(req, ino, fi);
 		return;
 	}
 	if (write && s->readonly) {
@@ -284,17 +162,21 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fi->parallel_direct_writes = 1;
 #endif
 	fi->fh = write;
-	count_open(s, write, 1);
+	ops_count_open(s, write, 1);
 	/* fails when the opener was interrupted; no release follows then */
 	if (fuse_reply_open(req, fi) == -ENOENT)
-		count_open(s, write, -1);
+		ops_count_open(s, write, -1);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino,
 		       struct fuse_file_info *fi)
 {
-	(void)ino;
-	count_open(server_of(req), fi->fh, -1);
+	struct ops_server *s = server_of(req);
+
+	if (disk_of(s, ino))
+		ops_count_open(s, fi->fh, -1);
+	else
+		ops_tree_release(s, ino, fi);
 	reply_status(req, 0);
 }
 
@@ -307,8 +189,10 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t at,
 	void *buf;
 	int rc;
 
-	(void)ino;
-	(void)fi;
+	if (!disk_of(s, ino)) {
+		ops_tree_read(req, ino, len, off, fi);
+		return;
+	}
 	if (off >= end) {
 		fuse_reply_buf(req, NULL, 0);
 		return;
@@ -383,8 +267,7 @@ static void flush(fuse_req_t req)
 static void op_flush(fuse_req_t req, fuse_ino_t ino,
 		     struct fuse_file_info *fi)
 {
-	(void)ino;
-	if (fi->fh)
+	if (fi->fh && disk_of(server_of(req), ino))
 		flush(req);
 	else
 		reply_status(req, 0);
@@ -429,64 +312,6 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t at,
 			node_touch(node_get(&s->nodes, ino));
 	}
 	reply_status(req, rc);
-}
-
-/* The first offset >= OFF that is data or is a hole; the size if none is. */
-static int seek_in_image(struct image *img, bool data, uint64_t *off)
-{
-	uint64_t end = image_size(img);
-	struct image_extent e;
-	int rc;
-
-	for (; *off < end; *off += e.len) {
-		rc = image_map(img, *off, end - *off, &e);
-		if (rc)
-			return rc;
-		if (data == (e.kind == IMAGE_EXTENT_DATA ||
-			     e.kind == IMAGE_EXTENT_COMPRESSED))
-			break;
-	}
-	return 0;
-}
-
-void ops_answer_seek(struct ops_server *s, fuse_req_t req, uint64_t off,
-		     int whence, bool sent)
-{
-	uint64_t end = image_size(s->img);
-	int rc = 0;
-
-	if (sent)
-		rc = seek_in_image(s->img, whence == SEEK_DATA, &off);
-	else if (whence == SEEK_HOLE)
-		off = end;
-	if (!rc && off >= end && whence == SEEK_DATA)
-		rc = -ENXIO;
-	if (rc)
-		reply_status(req, rc);
-	else
-		fuse_reply_lseek(req, (off_t)off);
-}
-
-static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t at, int whence,
-		     struct fuse_file_info *fi)
-{
-	struct ops_server *s = server_of(req);
-
-	(void)fi;
-	if (!disk_of(s, ino) || (whence != SEEK_DATA && whence != SEEK_HOLE)) {
-		reply_status(req, -EINVAL);
-		return;
-	}
-	if (at < 0 || (uint64_t)at >= image_size(s->img)) {
-		reply_status(req, -ENXIO);
-		return;
-	}
-	if (atomic_load(&s->kernel_writeback) && atomic_load(&s->writers)) {
-		if (own_seek(s->own, req, (uint64_t)at, whence))
-			ops_answer_seek(s, req, (uint64_t)at, whence, false);
-		return;
-	}
-	ops_answer_seek(s, req, (uint64_t)at, whence, true);
 }
 
 /* The room that is left is the host's: "df" tells how far writing can go. */
@@ -554,6 +379,7 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 void ops_server_init(struct ops_server *s)
 {
 	ctl_init(&s->ctl);
+	snapdir_init(&s->snaps);
 	atomic_init(&s->kernel_writeback, false);
 	atomic_init(&s->writers, 0);
 	atomic_init(&s->opens, 0);
@@ -563,16 +389,21 @@ void ops_server_init(struct ops_server *s)
 
 void ops_server_fini(struct ops_server *s)
 {
+	snapdir_fini(&s->snaps);
 	ctl_fini(&s->ctl);
 }
 
 const struct fuse_lowlevel_ops ops_table = {
 	.init = op_init,
-	.lookup = op_lookup,
-	.getattr = op_getattr,
-	.setattr = op_setattr,
-	.opendir = op_opendir,
-	.readdir = op_readdir,
+	.lookup = ops_tree_lookup,
+	.getattr = ops_tree_getattr,
+	.setattr = ops_tree_setattr,
+	.opendir = ops_tree_opendir,
+	.readdir = ops_tree_readdir,
+	.readlink = ops_tree_readlink,
+	.mkdir = ops_tree_mkdir,
+	.rmdir = ops_tree_rmdir,
+	.unlink = ops_tree_unlink,
 	.fsyncdir = op_fsync,
 	.open = op_open,
 	.release = op_release,
@@ -581,7 +412,7 @@ const struct fuse_lowlevel_ops ops_table = {
 	.flush = op_flush,
 	.fsync = op_fsync,
 	.fallocate = op_fallocate,
-	.lseek = op_lseek,
+	.lseek = ops_seek,
 	.statfs = op_statfs,
 	.ioctl = op_ioctl,
 };

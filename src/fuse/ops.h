@@ -15,6 +15,7 @@
 #include "fuse/jobs.h"
 #include "fuse/node.h"
 #include "fuse/own.h"
+#include "fuse/snapdir.h"
 
 struct ops_server {
 	/* const once the session runs */
@@ -31,6 +32,7 @@ struct ops_server {
 	bool shrinkable; /* and a smaller one smaller */
 
 	struct node_table nodes;
+	struct snapdir snaps;
 	atomic_bool kernel_writeback; /* the kernel has it on */
 	atomic_uint opens;	      /* open handles of files */
 	_Atomic int64_t used;	      /* when the last one was opened or
@@ -47,6 +49,16 @@ void ops_server_fini(struct ops_server *s);
 
 /* For how long no file has been open. */
 uint64_t ops_idle_seconds(struct ops_server *s);
+/* A file was opened (BY 1) or closed (-1), WRITE: so that it may write the
+ * disk. */
+void ops_count_open(struct ops_server *s, bool write, int by);
+
+/* The disk shall have SIZE bytes. 0 when it has, which is how the server itself
+ * tells the kernel [own.h]. -EOPNOTSUPP, -EINVAL, -EROFS, errors of growing. */
+int ops_set_size(struct ops_server *s, uint64_t size);
+
+void ops_seek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
+	      struct fuse_file_info *fi);
 
 /* Answer a SEEK_DATA or SEEK_HOLE. What the kernel still holds is in the image
  * by now if SENT; else all is called data. */

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
+#include "core/admin/snapshot.h"
+#include "fuse/ops_tree.h"
 #include "fuse/reply.h"
 
 struct order {
@@ -15,6 +18,8 @@ struct order {
 	struct ops_server *s;
 	fuse_req_t req;
 	struct ctl_order o;
+	char **gone; /* names that the kernel shall forget */
+	size_t n_gone, gone_cap;
 };
 
 /* --- the size ----------------------------------------------------------------- */
@@ -139,6 +144,48 @@ static void disk_changed(struct ops_server *s)
 	fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
 }
 
+static void answer(struct order *w)
+{
+	fuse_reply_ioctl(w->req, 0, &w->o, sizeof(w->o));
+	for (size_t i = 0; i < w->n_gone; i++)
+		free(w->gone[i]);
+	free(w->gone);
+	free(w);
+}
+
+static void note_gone(void *arg, const char *shown)
+{
+	struct order *w = arg;
+	char *name = strdup(shown);
+
+	if (name && mem_grow(&w->gone, &w->gone_cap, w->n_gone + 1,
+			     sizeof(*w->gone)) == 0)
+		w->gone[w->n_gone++] = name;
+	else
+		free(name);
+}
+
+/* In the tell thread: the kernel forgets the names, then the answer. */
+static void run_tell(struct job *job)
+{
+	struct order *w = (struct order *)job;
+	fuse_ino_t dir = w->s->nodes.snapshots;
+
+	for (size_t i = 0; i < w->n_gone; i++)
+		fuse_lowlevel_notify_inval_entry(w->s->se, dir, w->gone[i],
+						 strlen(w->gone[i]));
+	answer(w);
+}
+
+/* What is below snapshots/ follows; true: the kernel has to forget a part of
+ * it. */
+static bool names_changed(struct order *w)
+{
+	if (w->s->nodes.snapshots)
+		(void)snapdir_refresh(&w->s->snaps, note_gone, w);
+	return w->n_gone;
+}
+
 static void run_order(struct job *job)
 {
 	struct order *w = (struct order *)job;
@@ -146,8 +193,12 @@ static void run_order(struct job *job)
 	obey(w);
 	if (!w->o.result && w->o.verb == CTL_SNAPSHOT_APPLY)
 		disk_changed(w->s);
-	fuse_reply_ioctl(w->req, 0, &w->o, sizeof(w->o));
-	free(w);
+	else if (!w->o.result && names_changed(w)) {
+		job->run = run_tell;
+		jobs_add(w->s->tell, job);
+		return;
+	}
+	answer(w);
 }
 
 bool order_is_work(const struct ctl_order *o)
@@ -164,6 +215,143 @@ void order_take(struct ops_server *s, fuse_req_t req, const struct ctl_order *o)
 		reply_status(req, -ENOMEM);
 		return;
 	}
-	*w = (struct order){ { NULL, run_order }, s, req, *o };
+	w->job.run = run_order;
+	w->s = s;
+	w->req = req;
+	w->o = *o;
 	jobs_add(s->work, &w->job);
+}
+
+/* --- folders ------------------------------------------------------------------------- */
+
+struct change {
+	struct job job;
+	struct ops_server *s;
+	fuse_req_t req;
+	char name[SNAPNAME_MAX + 1]; /* of the folder */
+	struct snapshot snap;	     /* to delete */
+};
+
+/* What mkdir(2) and rmdir(2) say of it. */
+static int folder_error(int rc)
+{
+	switch (rc) {
+	case -EMFILE: /* as many as the format allows */
+	case -ERANGE: /* a refcount is at its maximum */
+		return -EMLINK;
+	case -ENOTSUP:
+		return -EOPNOTSUPP;
+	default:
+		return rc;
+	}
+}
+
+static void log_change(const struct change *c, const char *what, int rc,
+		       const struct err *err)
+{
+	if (rc < 0 && rc != -EBUSY && rc != -EEXIST)
+		log_limited(LOG_LEVEL_ERROR, "%s snapshots/%s: %s", what,
+			    c->name, *err->text ? err->text : strerror(-rc));
+}
+
+static int make(struct change *c, struct err *err)
+{
+	char name[SNAPNAME_MAX + 1];
+	fuse_ino_t ino;
+	int rc = snapdir_lookup(&c->s->snaps, c->s->snaps.ino, c->name, &ino);
+
+	if (rc != -ENOENT)
+		return rc < 0 ? rc : -EEXIST;
+	if (!snapname_unescape(c->name, name))
+		return -EINVAL;
+	rc = own_sync(c->s->own);
+	if (!rc)
+		rc = snapshot_create(c->s->img, name, err);
+	return rc;
+}
+
+static void run_mkdir(struct job *job)
+{
+	struct change *c = (struct change *)job;
+	struct ops_server *s = c->s;
+	struct fuse_entry_param e;
+	struct err err = { "" };
+	fuse_ino_t ino;
+	int rc = make(c, &err);
+
+	log_change(c, "mkdir", rc, &err);
+	if (!rc)
+		rc = snapdir_refresh(&s->snaps, NULL, NULL);
+	if (!rc)
+		rc = snapdir_lookup(&s->snaps, s->snaps.ino, c->name, &ino);
+	if (!rc)
+		rc = ops_tree_entry(s, ino, &e);
+	node_touch(node_get(&s->nodes, s->snaps.ino));
+	if (rc)
+		reply_status(c->req, folder_error(rc));
+	else
+		fuse_reply_entry(c->req, &e);
+	free(c);
+}
+
+static void run_rmdir(struct job *job)
+{
+	struct change *c = (struct change *)job;
+	struct ops_server *s = c->s;
+	struct err err = { "" };
+	int rc = snapshot_delete_this(s->img, &c->snap, &err);
+
+	log_change(c, "rmdir", rc, &err);
+	if (!rc)
+		(void)snapdir_refresh(&s->snaps, NULL, NULL);
+	node_touch(node_get(&s->nodes, s->snaps.ino));
+	reply_status(c->req, folder_error(rc));
+	snaptable_fini(&c->snap);
+	free(c);
+}
+
+static struct change *new_change(struct ops_server *s, fuse_req_t req,
+				 const char *name)
+{
+	struct change *c = calloc(1, sizeof(*c));
+
+	if (c) {
+		c->s = s;
+		c->req = req;
+		snprintf(c->name, sizeof(c->name), "%s", name);
+	}
+	return c;
+}
+
+void order_mkdir(struct ops_server *s, fuse_req_t req, const char *name)
+{
+	char plain[SNAPNAME_MAX + 1];
+	struct change *c;
+	int rc = 0;
+
+	if (strlen(name) > SNAPNAME_MAX)
+		rc = -ENAMETOOLONG;
+	else if (!snapname_unescape(name, plain))
+		rc = -EINVAL;
+	c = rc ? NULL : new_change(s, req, name);
+	if (!c) {
+		reply_status(req, rc ? rc : -ENOMEM);
+		return;
+	}
+	c->job.run = run_mkdir;
+	jobs_add(s->work, &c->job);
+}
+
+void order_rmdir(struct ops_server *s, fuse_req_t req, const char *name)
+{
+	struct change *c = new_change(s, req, name);
+	int rc = c ? snapdir_find(&s->snaps, name, &c->snap) : -ENOMEM;
+
+	if (rc) {
+		reply_status(req, rc);
+		free(c);
+		return;
+	}
+	c->job.run = run_rmdir;
+	jobs_add(s->work, &c->job);
 }

@@ -14,5 +14,10 @@ bool order_is_work(const struct ctl_order *order);
 void order_take(struct ops_server *s, fuse_req_t req,
 		const struct ctl_order *order);
 
+/* mkdir NAME, rmdir NAME in snapshots/: make or delete that snapshot, and
+ * answer REQ. */
+void order_mkdir(struct ops_server *s, fuse_req_t req, const char *name);
+void order_rmdir(struct ops_server *s, fuse_req_t req, const char *name);
+
 /* A write beyond the end was refused: have the kernel correct its size. */
 void order_fix_size(struct ops_server *s);

@@ -144,6 +144,12 @@ static void set_nodes(struct session *s)
 	owner.folder_mode = 0777 & ~mask;
 	node_table_init(&s->server.nodes, s->layout, &owner,
 			image_mtime_ns(s->server.img));
+	s->server.snaps.img = s->server.img;
+	s->server.snaps.ino = s->server.nodes.snapshots;
+	s->server.snaps.uid = owner.uid;
+	s->server.snaps.gid = owner.gid;
+	s->server.snaps.file_mode = owner.file_mode & ~0222U;
+	s->server.snaps.folder_mode = owner.folder_mode & ~0222U;
 }
 
 /* --- kernel mount --------------------------------------------------------- */
@@ -461,6 +467,7 @@ static int tear_down(struct session *s)
 	jobs_stop(s->server.tell);
 	if (s->own_started)
 		own_stop(s->server.own);
+	snapdir_end(&s->server.snaps);
 	rc = close_image(s);
 	if (s->se)
 		fuse_session_destroy(s->se);
@@ -496,7 +503,7 @@ static int bring_up(struct session *s, struct err *err)
 static enum session_status run(struct session *s)
 {
 	struct err err = { "" };
-	int rc;
+	int rc, not_saved;
 
 	ops_server_init(&s->server);
 	prepare_process(s);
@@ -509,7 +516,9 @@ static enum session_status run(struct session *s)
 		print_error(&err);
 	else
 		serve(s);
-	if (tear_down(s))
+	not_saved = tear_down(s);
+	ops_server_fini(&s->server);
+	if (not_saved)
 		return SESSION_NOT_SAVED;
 	return rc || atomic_load(&s->startup_rc) ? SESSION_FAILED : SESSION_OK;
 }

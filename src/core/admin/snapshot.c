@@ -344,6 +344,22 @@ static int delete(struct work *w, size_t i)
 	return 0;
 }
 
+/* The one at I, if R says that it was found. */
+static int delete_found(struct work *w, int r, size_t i)
+{
+	if (r == 0) {
+		r = view_revoke(w->img, &w->list.snap[i]);
+		if (r < 0)
+			err_set(w->err, r,
+				"the snapshot is in use: a program has a file of it open");
+	}
+	if (r < 0) {
+		end(w);
+		return r;
+	}
+	return finish(w, delete(w, i), "cannot delete the snapshot");
+}
+
 int snapshot_delete(struct image *img, const char *name_or_id,
 		    struct err *err)
 {
@@ -354,11 +370,25 @@ int snapshot_delete(struct image *img, const char *name_or_id,
 	if (r < 0)
 		return r;
 	r = snaplist_find(&w.list, name_or_id, &i, err);
-	if (r < 0) {
-		end(&w);
+	return delete_found(&w, r, i);
+}
+
+int snapshot_delete_this(struct image *img, const struct snapshot *snap,
+			 struct err *err)
+{
+	struct work w;
+	size_t i;
+	int r = begin(&w, img, err);
+
+	if (r < 0)
 		return r;
-	}
-	return finish(&w, delete(&w, i), "cannot delete the snapshot");
+	for (i = 0; i < w.list.n; i++)
+		if (w.list.snap[i].l1_offset == snap->l1_offset &&
+		    !strcmp(w.list.snap[i].id, snap->id))
+			break;
+	if (i == w.list.n)
+		r = err_set(err, -ENOENT, "the snapshot is gone");
+	return delete_found(&w, r, i);
 }
 
 /* --- apply -------------------------------------------------------------------- */

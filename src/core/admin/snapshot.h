@@ -14,6 +14,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "core/format/snaptable.h"
 #include "core/image/image.h"
 
 /*
@@ -27,5 +28,10 @@ int snapshot_create(struct image *img, const char *name, struct err *err);
  * another snapshot has it. The disk may change its size. */
 int snapshot_apply(struct image *img, const char *name_or_id, struct err *err);
 
+/* -EBUSY: a view (core/image/view.h) holds it. */
 int snapshot_delete(struct image *img, const char *name_or_id,
 		    struct err *err);
+
+/* As snapshot_delete() for the one with the id and place of SNAP. */
+int snapshot_delete_this(struct image *img, const struct snapshot *snap,
+			 struct err *err);

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
 
 #include "core/codec/codec.h"
 #include "core/data/backing.h"
@@ -24,8 +26,16 @@ struct disk {
 	struct clustercache *cache;	/* decoded clusters */
 	struct crypt *crypt;		/* NULL: not encrypted */
 	const struct backing *backing;	/* NULL: none */
-	struct inflight inflight;	/* its own */
+	struct inflight inflight;	/* its own; the last member */
 };
+
+/* TO is another view of what FROM reads: all but the ranges being mapped is
+ * shared. inflight_fini() when it goes. */
+static inline void disk_share(struct disk *to, const struct disk *from)
+{
+	memcpy(to, from, offsetof(struct disk, inflight));
+	inflight_init(&to->inflight);
+}
 
 /* Does an unallocated cluster at GOFF read as zero? */
 static inline bool disk_hole_is_zero(const struct disk *d, uint64_t goff)

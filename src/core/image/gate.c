@@ -22,8 +22,15 @@ static void wait_until_open(struct gate *g)
 	lock_drop(&g->lock);
 }
 
+/* Views of snapshots come and go through the gate of the image. */
+static struct image *keeper(struct image *img)
+{
+	return img->view.of ? img->view.of : img;
+}
+
 struct epoch_ticket gate_enter(struct image *img)
 {
+	img = keeper(img);
 	for (;;) {
 		struct epoch_ticket t = epoch_enter(&img->meta.epoch);
 
@@ -37,7 +44,7 @@ struct epoch_ticket gate_enter(struct image *img)
 
 void gate_leave(struct image *img, struct epoch_ticket t)
 {
-	epoch_leave(&img->meta.epoch, t);
+	epoch_leave(&keeper(img)->meta.epoch, t);
 }
 
 void gate_close(struct image *img)

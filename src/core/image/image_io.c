@@ -12,7 +12,8 @@
 int image_read(struct image *img, void *buf, size_t len, uint64_t off)
 {
 	struct epoch_ticket t = gate_enter(img);
-	int r = read_range(&img->disk, buf, len, off);
+	int r = img->view.gone ? -ESTALE
+			       : read_range(&img->disk, buf, len, off);
 
 	gate_leave(img, t);
 	if (r == -EUCLEAN)

@@ -92,7 +92,8 @@ static int map_one(struct image *img, uint64_t off, uint64_t max,
 {
 	struct epoch_ticket t = gate_enter(img);
 	struct extent e;
-	int r = l2map_lookup(&img->meta, off, max, &e);
+	int r = img->view.gone ? -ESTALE
+			       : l2map_lookup(&img->meta, off, max, &e);
 
 	gate_leave(img, t);
 	if (r < 0)

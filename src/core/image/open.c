@@ -303,6 +303,7 @@ int open_image(struct image **out, struct hostfile *file,
 		return err_set_sys(err, -ENOMEM, "cannot open");
 	img->file = file;
 	gate_init(&img->gate);
+	view_set_init(&img->views);
 	state_init(&img->state, opts->readonly || !file->writable);
 	inflight_init(&img->disk.inflight);
 	committer_init(&img->committer);
@@ -348,6 +349,7 @@ void open_discard(struct image *img)
 	state_fini(&img->state);
 	gate_fini(&img->gate);
 	hostfile_close(img->data_file);
+	view_set_fini(&img->views);
 	hostfile_close(img->file);
 	free(img);
 }

@@ -15,6 +15,17 @@
 #include "core/image/gate.h"
 #include "core/image/image.h"
 #include "core/image/state.h"
+#include "core/image/view.h"
+
+/* Of an image that is a view of a snapshot of another one (view.h). */
+struct image_view {
+	struct image *of;    /* NULL: not a view */
+	struct snapshot key; /* id and l1_offset: which */
+	uint64_t state_off, state_size; /* of the machine's state; guest bytes */
+	bool held;
+	bool gone;	    /* changed by who has OF alone */
+	struct image *next; /* of->views.lock */
+};
 
 struct image {
 	struct hostfile *file;
@@ -32,6 +43,8 @@ struct image {
 	enum image_detect detect_zeroes; /* const after open */
 	bool discard_ignore, no_flush;	 /* const after open */
 	bool of_snapshot; /* const after open: shows a snapshot, not the disk */
+	struct view_set views;		 /* of its snapshots */
+	struct image_view view;
 	atomic_int looks_preallocated; /* of image_host.c; 0: not known yet */
 };
 
