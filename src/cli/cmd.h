@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "cli/args.h"
 #include "core/host/hostfile.h"
+#include "fuse/textfile.h"
 #include "core/host/hostlock.h"
 
 int cmd_mount(int argc, char **argv);  /* cmd_mount.c */
@@ -27,6 +28,12 @@ int cmd_map(int argc, char **argv);
 int cmd_resize(int argc, char **argv);
 int cmd_snapshot(int argc, char **argv);
 int cmd_bitmap(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+
+/* What "info" and "status" print with --json: the files of .rawcow/ in a mount
+ * (fuse/textfile.h). 0 or -errno, logged. */
+int cmd_info_text(struct image *img, const struct ctl_status *st, FILE *out);
+int cmd_status_text(struct image *img, const struct ctl_status *st, FILE *out);
 
 /* args_parse() for a command. False when it is over: with the help, *STATUS 0,
  * or with a message, *STATUS 1. */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/size.h"
 #include "cli/args.h"
@@ -247,6 +248,24 @@ static void layer_fini(struct layer *l)
 	free(l->path);
 	if (!l->raw)
 		info_fini(&l->info);
+}
+
+int cmd_info_text(struct image *img, const struct ctl_status *st, FILE *out)
+{
+	struct layer l = { .path = strdup(image_file(img)->name) };
+	struct err err = { "" };
+	int ret = l.path ? hostfile_stat(image_file(img), &l.st) : -ENOMEM;
+
+	(void)st;
+	if (!ret)
+		ret = info_of(&l.info, img, &err);
+	if (!ret && json_write(layer_json(&l), out))
+		ret = -EIO;
+	layer_fini(&l);
+	if (ret)
+		log_limited(LOG_LEVEL_ERROR, "info.json: %s",
+			    *err.text ? err.text : strerror(-ret));
+	return ret;
 }
 
 static int layer_read(struct layer *l, bool shared, struct err *err)

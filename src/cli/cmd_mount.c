@@ -9,6 +9,12 @@
 /* What mount(8) expects of its helpers. */
 enum { MOUNT_USAGE = 1, MOUNT_FAILURE = 32 };
 
+static const struct textfile_maker texts[] = {
+	{ "info.json", cmd_info_text },
+	{ "stats.json", cmd_status_text },
+	{ NULL, NULL },
+};
+
 static int run(struct opts *opts)
 {
 	switch (opts->action) {
@@ -23,7 +29,7 @@ static int run(struct opts *opts)
 	case OPTS_MOUNT:
 		break;
 	}
-	return (int)session_run(opts);
+	return (int)session_run(opts, texts);
 }
 
 int cmd_mount(int argc, char **argv)

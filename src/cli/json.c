@@ -62,12 +62,17 @@ void json_put_text(struct json_object *obj, const char *key, const char *text)
 	json_object_object_add(obj, key, json_object_new_string(text));
 }
 
-int json_print(struct json_object *obj)
+int json_write(struct json_object *obj, FILE *f)
 {
-	int ret = puts(json_object_to_json_string_ext(
+	int ret = fprintf(f, "%s\n", json_object_to_json_string_ext(
 		obj, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
 			     JSON_C_TO_STRING_NOSLASHESCAPE));
 
 	json_object_put(obj);
-	return ret < 0 || fflush(stdout) ? -1 : 0;
+	return ret < 0 || fflush(f) ? -1 : 0;
+}
+
+int json_print(struct json_object *obj)
+{
+	return json_write(obj, stdout);
 }

@@ -6,6 +6,7 @@
 #include <json-c/json.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* Add a member to OBJ. */
 void json_put_int(struct json_object *obj, const char *key, uint64_t v);
@@ -16,3 +17,5 @@ void json_put_text(struct json_object *obj, const char *key, const char *text);
 /* Print OBJ on stdout in the manner of qemu-img and release it. 0, or -1 when
  * stdout failed. */
 int json_print(struct json_object *obj);
+/* The same to F. */
+int json_write(struct json_object *obj, FILE *f);

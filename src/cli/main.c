@@ -20,6 +20,8 @@ static const struct command {
 	{ "info", cmd_info, "info IMAGE", "say what IMAGE is" },
 	{ "map", cmd_map, "map IMAGE", "say what lies where in IMAGE" },
 	{ "check", cmd_check, "check IMAGE", "find and repair errors and leaks" },
+	{ "status", cmd_status, "status MOUNTPOINT",
+	  "say how a mount goes" },
 	{ "resize", cmd_resize, "resize IMAGE [+|-]SIZE",
 	  "give the disk in IMAGE another size" },
 	{ "commit", cmd_commit, "commit IMAGE",

@@ -35,18 +35,31 @@ static int open_disk(const char *path)
 	return open(in, O_RDONLY | O_CLOEXEC);
 }
 
-int mounted_order(const char *path, struct ctl_order *order, struct err *err)
+static int ask(const char *path, unsigned long what, void *arg,
+	       struct err *err)
 {
 	int fd = open_disk(path);
 	int r = 0;
 
 	if (fd < 0)
 		return err_set_sys(err, -errno, "cannot open the mounted disk");
-	if (ioctl(fd, CTL_IOC_ORDER, order) < 0)
+	if (ioctl(fd, what, arg) < 0)
 		r = err_set_sys(err, -errno, "cannot ask the server of the mount");
 	close(fd);
+	return r;
+}
+
+int mounted_order(const char *path, struct ctl_order *order, struct err *err)
+{
+	int r = ask(path, CTL_IOC_ORDER, order, err);
+
 	if (r < 0)
 		return r;
 	return order->result < 0 ? err_set(err, order->result, "%s", order->text)
 				 : 0;
+}
+
+int mounted_status(const char *path, struct ctl_status *st, struct err *err)
+{
+	return ask(path, CTL_IOC_STATUS, st, err);
 }

@@ -13,8 +13,10 @@
 bool mounted_at(const char *path, char *source, size_t size);
 
 /*
- * Have the server of the mount at PATH carry ORDER out; what programs have
- * written there comes first if fuse/order.c knows the verb. 0 or -errno with
- * text, which names no file.
+ * Have the server of the mount at PATH carry ORDER out, after all that programs
+ * have written there. 0 or -errno with text, which names no file.
  */
 int mounted_order(const char *path, struct ctl_order *order, struct err *err);
+
+/* Ask the server of the mount at PATH how it is. As mounted_order(). */
+int mounted_status(const char *path, struct ctl_status *st, struct err *err);

@@ -101,6 +101,33 @@ void ctl_obey(struct image *img, struct ctl_order *order)
 	snprintf(order->text, sizeof(order->text), "%s", err.text);
 }
 
+static enum ctl_state state_of(struct image *img)
+{
+	if (image_failed(img))
+		return CTL_STATE_FAILED;
+	if (image_corrupt(img) && !image_readonly(img))
+		return CTL_STATE_CORRUPT;
+	return image_readonly(img) ? CTL_STATE_READONLY : CTL_STATE_OK;
+}
+
+void ctl_status(struct image *img, struct ctl_status *st)
+{
+	const char *reason = image_readonly_reason(img);
+	struct image_counters c;
+
+	image_counters(img, &c);
+	*st = (struct ctl_status){
+		.state = state_of(img),
+		.pid = getpid(),
+		.size = image_size(img),
+		.commits = c.commits,
+		.syncs = c.syncs,
+		.dirty_bytes = c.dirty_bytes,
+	};
+	snprintf(st->image, sizeof(st->image), "%s", image_file(img)->name);
+	snprintf(st->reason, sizeof(st->reason), "%s", reason ? reason : "");
+}
+
 void ctl_bye(struct ctl *c, int result)
 {
 	lock_take(&c->lock);

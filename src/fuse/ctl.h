@@ -57,6 +57,29 @@ struct ctl_order {
 
 #define CTL_IOC_ORDER _IOWR('R', 0x72, struct ctl_order)
 
+/* What a mount is and how it goes. */
+enum ctl_state {
+	CTL_STATE_OK = 1,
+	CTL_STATE_READONLY,
+	CTL_STATE_FAILED,  /* a sync failed: nothing is written any more */
+	CTL_STATE_CORRUPT, /* the image contradicts itself: the same */
+};
+
+#define CTL_IMAGE_MAX 1024
+
+struct ctl_status {
+	uint32_t state; /* enum ctl_state; 0: the server does not know it */
+	int32_t pid;
+	uint64_t size;		     /* of the disk, bytes */
+	uint64_t commits, syncs;     /* since the mount */
+	uint64_t dirty_bytes;	     /* of tables, for the next commit */
+	uint32_t writers;	     /* open files that may write the disk */
+	char image[CTL_IMAGE_MAX];   /* as it was named, made absolute */
+	char reason[CTL_TEXT_MAX];   /* why it is read-only, if not asked for */
+};
+
+#define CTL_IOC_STATUS _IOR('R', 0x73, struct ctl_status)
+
 enum ctl_kind { CTL_HELLO = 0x72630001, CTL_BYE = 0x72630002 };
 
 struct ctl_message {
@@ -79,6 +102,9 @@ void ctl_commit(struct ctl *c, struct image *img, struct ctl_request *req);
 
 /* Do what ORDER says with IMG and fill its answer. */
 void ctl_obey(struct image *img, struct ctl_order *order);
+
+/* Fill ST from IMG. */
+void ctl_status(struct image *img, struct ctl_status *st);
 
 /* The image is closed, with RESULT: tell who waits. */
 void ctl_bye(struct ctl *c, int result);

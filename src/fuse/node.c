@@ -41,7 +41,7 @@ static fuse_ino_t add(struct node_table *t, enum node_kind kind,
 	nd->parent = FUSE_ROOT_ID;
 	nd->kind = kind;
 	nd->name = name;
-	nd->mode = kind == NODE_DISK ? owner->file_mode : owner->folder_mode;
+	nd->mode = kind == NODE_FOLDER ? owner->folder_mode : owner->file_mode;
 	nd->uid = owner->uid;
 	nd->gid = owner->gid;
 	nd->atime_ns = nd->ctime_ns = mtime_ns;
@@ -54,14 +54,33 @@ void node_table_init(struct node_table *t, enum node_layout layout,
 {
 	lock_init(&t->lock);
 	t->n = 0;
-	t->snapshots = 0;
+	t->snapshots = t->bitmaps = t->meta = 0;
 	atomic_init(&t->ready, false);
 	if (layout == NODE_LAYOUT_FOLDER)
 		add(t, NODE_FOLDER, NULL, owner, mtime_ns);
 	add(t, NODE_DISK, NODE_DISK_NAME, owner, mtime_ns);
-	if (layout == NODE_LAYOUT_FOLDER)
-		t->snapshots = add(t, NODE_FOLDER, NODE_SNAPSHOTS_NAME, owner,
-				   mtime_ns);
+	if (layout == NODE_LAYOUT_FILE)
+		return;
+	t->snapshots = add(t, NODE_FOLDER, NODE_SNAPSHOTS_NAME, owner,
+			   mtime_ns);
+	t->bitmaps = add(t, NODE_FOLDER, NODE_BITMAPS_NAME, owner, mtime_ns);
+	t->meta = add(t, NODE_FOLDER, NODE_META_NAME, owner, mtime_ns);
+	/* nothing is made or removed there */
+	t->nodes[t->bitmaps - 1].mode &= ~0222U;
+	t->nodes[t->meta - 1].mode &= ~0222U;
+}
+
+void node_add_text(struct node_table *t, unsigned i, const char *name,
+		   const struct node_owner *owner, int64_t mtime_ns)
+{
+	struct node *nd = &t->nodes[t->n];
+
+	if (!t->meta || t->n >= NODE_MAX)
+		return;
+	add(t, NODE_TEXT, name, owner, mtime_ns);
+	nd->parent = t->meta;
+	nd->mode &= ~0222U;
+	nd->text = i;
 }
 
 void node_table_fini(struct node_table *t)
@@ -92,7 +111,7 @@ struct node *node_find(struct node_table *t, fuse_ino_t parent,
 
 static void stat_locked(struct node *nd, struct stat *st)
 {
-	st->st_mode = (nd->kind == NODE_DISK ? S_IFREG : S_IFDIR) | nd->mode;
+	st->st_mode = (nd->kind == NODE_FOLDER ? S_IFDIR : S_IFREG) | nd->mode;
 	st->st_uid = nd->uid;
 	st->st_gid = nd->gid;
 	st->st_atim = from_ns(nd->atime_ns);
@@ -108,7 +127,7 @@ void node_stat(struct node_table *t, struct node *nd, struct image *img,
 	lock_take(&t->lock);
 	stat_locked(nd, st);
 	lock_drop(&t->lock);
-	st->st_nlink = nd->kind == NODE_DISK ? 1 : 2;
+	st->st_nlink = nd->kind == NODE_FOLDER ? 2 : 1;
 	if (nd->kind == NODE_DISK) {
 		st->st_size = (off_t)image_size(img);
 		st->st_blocks = (blkcnt_t)image_blocks(img);

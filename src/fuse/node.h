@@ -17,15 +17,18 @@ enum node_layout {
 	NODE_LAYOUT_FOLDER, /* the disk is disk.raw in it, beside others */
 };
 
-enum node_kind { NODE_FOLDER, NODE_DISK };
+enum node_kind { NODE_FOLDER, NODE_DISK, NODE_TEXT };
 
 #define NODE_DISK_NAME "disk.raw"
 #define NODE_SNAPSHOTS_NAME "snapshots"
+#define NODE_BITMAPS_NAME "bitmaps"
+#define NODE_META_NAME ".rawcow"
 
 struct node {
 	fuse_ino_t ino, parent;
 	enum node_kind kind;
 	const char *name;
+	unsigned text; /* NODE_TEXT: which one */
 	/* guarded by the table's lock */
 	mode_t mode; /* permission bits */
 	uid_t uid;
@@ -35,13 +38,14 @@ struct node {
 	_Atomic int64_t mtime_ns;
 };
 
-#define NODE_MAX 3
+#define NODE_MAX 12
 
 struct node_table {
 	struct lock lock;
 	struct node nodes[NODE_MAX];
 	unsigned n;
-	fuse_ino_t snapshots; /* the folder; 0: there is none */
+	/* folders; 0: there is none */
+	fuse_ino_t snapshots, bitmaps, meta;
 	/* Until the server is ready everything is its own, so that it can set
 	 * the size whatever owner and mode the user chose. */
 	atomic_bool ready;
@@ -55,6 +59,10 @@ struct node_owner {
 
 void node_table_init(struct node_table *t, enum node_layout layout,
 		     const struct node_owner *owner, int64_t mtime_ns);
+/* Put text file number I, NAME (kept), into the folder .rawcow, if the layout
+ * has one and there is room. */
+void node_add_text(struct node_table *t, unsigned i, const char *name,
+		   const struct node_owner *owner, int64_t mtime_ns);
 void node_table_fini(struct node_table *t);
 
 /* The disk file. */

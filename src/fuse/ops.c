@@ -346,12 +346,21 @@ static void ioctl_order(struct ops_server *s, fuse_req_t req, const void *in)
 	struct ctl_order o;
 
 	memcpy(&o, in, sizeof(o));
-	if (order_is_work(&o)) {
-		order_take(s, req, &o);
-		return;
-	}
-	ctl_obey(s->img, &o);
-	fuse_reply_ioctl(req, 0, &o, sizeof(o));
+	order_take(s, req, &o);
+}
+
+static void ioctl_status(struct ops_server *s, fuse_req_t req)
+{
+	struct ctl_status st;
+
+	ops_status(s, &st);
+	fuse_reply_ioctl(req, 0, &st, sizeof(st));
+}
+
+void ops_status(struct ops_server *s, struct ctl_status *st)
+{
+	ctl_status(s->img, st);
+	st->writers = atomic_load(&s->writers);
 }
 
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
@@ -361,25 +370,30 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 	struct ops_server *s = server_of(req);
 	uid_t uid = fuse_req_ctx(req)->uid;
 	size_t size = _IOC_SIZE(cmd);
+	bool known = cmd == CTL_IOC_COMMIT || cmd == CTL_IOC_ORDER ||
+		     cmd == CTL_IOC_STATUS;
 
 	(void)arg;
 	(void)fi;
 	(void)flags;
-	if ((cmd != CTL_IOC_COMMIT && cmd != CTL_IOC_ORDER) ||
-	    !disk_of(s, ino) || in_len < size || out_len < size)
+	if (!known || !disk_of(s, ino) || out_len < size ||
+	    (cmd != CTL_IOC_STATUS && in_len < size))
 		reply_status(req, -ENOTTY);
 	else if (uid != 0 && uid != getuid())
 		reply_status(req, -EPERM);
 	else if (cmd == CTL_IOC_COMMIT)
 		ioctl_commit(s, req, in);
-	else
+	else if (cmd == CTL_IOC_ORDER)
 		ioctl_order(s, req, in);
+	else
+		ioctl_status(s, req);
 }
 
 void ops_server_init(struct ops_server *s)
 {
 	ctl_init(&s->ctl);
 	snapdir_init(&s->snaps);
+	bitmapdir_init(&s->bitmaps);
 	atomic_init(&s->kernel_writeback, false);
 	atomic_init(&s->writers, 0);
 	atomic_init(&s->opens, 0);
@@ -389,6 +403,7 @@ void ops_server_init(struct ops_server *s)
 
 void ops_server_fini(struct ops_server *s)
 {
+	bitmapdir_fini(&s->bitmaps);
 	snapdir_fini(&s->snaps);
 	ctl_fini(&s->ctl);
 }

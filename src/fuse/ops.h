@@ -10,12 +10,14 @@
 #include <stdbool.h>
 
 #include "core/image/image.h"
+#include "fuse/bitmapdir.h"
 #include "fuse/ctl.h"
 #include "fuse/fuselib.h"
 #include "fuse/jobs.h"
 #include "fuse/node.h"
 #include "fuse/own.h"
 #include "fuse/snapdir.h"
+#include "fuse/textfile.h"
 
 struct ops_server {
 	/* const once the session runs */
@@ -33,6 +35,8 @@ struct ops_server {
 
 	struct node_table nodes;
 	struct snapdir snaps;
+	struct bitmapdir bitmaps;
+	const struct textfile_maker *texts; /* of the files in .rawcow/ */
 	atomic_bool kernel_writeback; /* the kernel has it on */
 	atomic_uint opens;	      /* open handles of files */
 	_Atomic int64_t used;	      /* when the last one was opened or
@@ -52,6 +56,7 @@ uint64_t ops_idle_seconds(struct ops_server *s);
 /* A file was opened (BY 1) or closed (-1), WRITE: so that it may write the
  * disk. */
 void ops_count_open(struct ops_server *s, bool write, int by);
+void ops_status(struct ops_server *s, struct ctl_status *st);
 
 /* The disk shall have SIZE bytes. 0 when it has, which is how the server itself
  * tells the kernel [own.h]. -EOPNOTSUPP, -EINVAL, -EROFS, errors of growing. */

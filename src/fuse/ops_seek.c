@@ -64,7 +64,7 @@ void ops_seek(fuse_req_t req, fuse_ino_t ino, off_t at, int whence,
 {
 	struct ops_server *s = fuse_req_userdata(req);
 	bool disk = ino == node_disk(&s->nodes)->ino;
-	struct snapdir_file *f = disk ? NULL : ops_tree_snapshot(s, ino, fi);
+	struct snapdir_file *f = disk ? NULL : ops_tree_snapshot(ino, fi);
 	uint64_t end;
 
 	if ((!disk && !f) || (whence != SEEK_DATA && whence != SEEK_HOLE)) {

@@ -26,6 +26,11 @@ static bool is_snapshot(fuse_ino_t ino)
 	return ino >= SNAPDIR_INO;
 }
 
+static bool is_bitmap(fuse_ino_t ino)
+{
+	return ino >= BITMAPDIR_INO && ino < SNAPDIR_INO;
+}
+
 /* Are names in INO the snapshots'? */
 static bool has_snapshots(struct ops_server *s, fuse_ino_t ino)
 {
@@ -47,6 +52,8 @@ static int stat_of(struct ops_server *s, fuse_ino_t ino, struct stat *st)
 
 	if (is_snapshot(ino))
 		return snapdir_stat(&s->snaps, ino, st);
+	if (is_bitmap(ino))
+		return bitmapdir_stat(&s->bitmaps, ino, st);
 	nd = node_get(&s->nodes, ino);
 	if (nd)
 		node_stat(&s->nodes, nd, s->img, st);
@@ -74,7 +81,7 @@ static int set_attr(struct ops_server *s, fuse_ino_t ino,
 	int rc = 0;
 
 	if (!nd)
-		return is_snapshot(ino) ? -EROFS : -ENOENT;
+		return ino >= BITMAPDIR_INO ? -EROFS : -ENOENT;
 	if (to_set & FUSE_SET_ATTR_SIZE)
 		rc = nd->kind == NODE_DISK ?
 			     ops_set_size(s, (uint64_t)st->st_size) :
@@ -104,9 +111,17 @@ static int find(struct ops_server *s, fuse_ino_t parent, const char *name,
 
 	if (has_snapshots(s, parent))
 		return snapdir_lookup(&s->snaps, parent, name, ino);
+	if (parent == s->nodes.bitmaps && parent)
+		return bitmapdir_lookup(&s->bitmaps, name, ino);
 	nd = node_find(&s->nodes, parent, name);
 	*ino = nd ? nd->ino : 0;
 	return nd ? 0 : -ENOENT;
+}
+
+/* Do names come into this folder? */
+static bool changes(struct ops_server *s, fuse_ino_t ino)
+{
+	return has_snapshots(s, ino) || ino == s->nodes.bitmaps;
 }
 
 int ops_tree_entry(struct ops_server *s, fuse_ino_t ino,
@@ -117,8 +132,10 @@ int ops_tree_entry(struct ops_server *s, fuse_ino_t ino,
 	*e = (struct fuse_entry_param){ .ino = ino };
 	rc = stat_of(s, ino, &e->attr);
 	e->attr_timeout = attr_timeout(s, ino);
-	/* a link goes with the folder it leads to, which alone is announced */
-	e->entry_timeout = S_ISLNK(e->attr.st_mode) ? 0.0 : ENTRY_TIMEOUT;
+	/* a link goes with the folder it leads to, which alone is announced;
+	 * bitmaps come and go unannounced */
+	e->entry_timeout = S_ISLNK(e->attr.st_mode) || is_bitmap(ino) ?
+				   0.0 : ENTRY_TIMEOUT;
 	return rc;
 }
 
@@ -132,7 +149,7 @@ void ops_tree_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 	if (!rc)
 		rc = ops_tree_entry(s, ino, &e);
 	/* an inode of 0 is "no", remembered by the kernel */
-	if (rc == -ENOENT && !has_snapshots(s, parent))
+	if (rc == -ENOENT && !changes(s, parent))
 		rc = 0;
 	if (rc)
 		reply_status(req, rc);
@@ -168,7 +185,7 @@ void ops_tree_opendir(fuse_req_t req, fuse_ino_t ino,
 		reply_status(req, rc);
 		return;
 	}
-	fi->keep_cache = fi->cache_readdir = ino != s->nodes.snapshots;
+	fi->keep_cache = fi->cache_readdir = !changes(s, ino);
 	fuse_reply_open(req, fi);
 }
 
@@ -180,6 +197,8 @@ static int entry_of(struct ops_server *s, fuse_ino_t ino, uint64_t *pos,
 
 	if (has_snapshots(s, ino))
 		return snapdir_entry(&s->snaps, ino, pos, name, st);
+	if (ino == s->nodes.bitmaps)
+		return bitmapdir_entry(&s->bitmaps, pos, name, st);
 	for (; (nd = node_get(&s->nodes, *pos + 2)); ++*pos) {
 		if (nd->parent != ino)
 			continue;
@@ -271,73 +290,4 @@ void ops_tree_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 	(void)parent;
 	(void)name;
 	reply_status(req, server_of(req)->readonly ? -EROFS : -EPERM);
-}
-
-/* --- files ----------------------------------------------------------------------------- */
-
-struct snapdir_file *ops_tree_snapshot(struct ops_server *s, fuse_ino_t ino,
-				       struct fuse_file_info *fi)
-{
-	(void)s;
-	return is_snapshot(ino) ? (struct snapdir_file *)(uintptr_t)fi->fh :
-				  NULL;
-}
-
-void ops_tree_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct ops_server *s = server_of(req);
-	struct snapdir_file *f;
-	int rc = -EISDIR;
-
-	if (is_snapshot(ino))
-		rc = (fi->flags & O_ACCMODE) != O_RDONLY ?
-			     -EROFS :
-			     snapdir_open(&s->snaps, ino, &f);
-	if (rc) {
-		reply_status(req, rc);
-		return;
-	}
-	fi->fh = (uintptr_t)f;
-	fi->keep_cache = 1;
-#if FUSELIB_HAS(3, 11)
-	fi->noflush = 1;
-#endif
-	ops_count_open(s, false, 1);
-	if (fuse_reply_open(req, fi) == -ENOENT)
-		ops_tree_release(s, ino, fi);
-}
-
-void ops_tree_release(struct ops_server *s, fuse_ino_t ino,
-		      struct fuse_file_info *fi)
-{
-	struct snapdir_file *f = ops_tree_snapshot(NULL, ino, fi);
-
-	ops_count_open(s, false, -1);
-	if (f)
-		snapdir_close(f);
-}
-
-void ops_tree_read(fuse_req_t req, fuse_ino_t ino, size_t len, uint64_t off,
-		   struct fuse_file_info *fi)
-{
-	struct snapdir_file *f = ops_tree_snapshot(NULL, ino, fi);
-	uint64_t end = f ? snapdir_size(f) : 0;
-	void *buf;
-	int rc;
-
-	if (off >= end) {
-		fuse_reply_buf(req, NULL, 0);
-		return;
-	}
-	len = NUM_MIN(len, end - off);
-	buf = reply_buffer(len);
-	rc = buf ? snapdir_read(f, buf, len, off) : -ENOMEM;
-	if (rc) {
-		log_limited(LOG_LEVEL_ERROR,
-			    "read of a snapshot at %llu failed: %s",
-			    (unsigned long long)off, strerror(-rc));
-		reply_status(req, rc);
-		return;
-	}
-	fuse_reply_buf(req, buf, len);
 }

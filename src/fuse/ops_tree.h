@@ -21,7 +21,7 @@ void ops_tree_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
 void ops_tree_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void ops_tree_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
 
-/* A file that is not the disk. */
+/* A file that is not the disk (ops_beside.c). */
 void ops_tree_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void ops_tree_release(struct ops_server *s, fuse_ino_t ino,
 		      struct fuse_file_info *fi);
@@ -29,7 +29,7 @@ void ops_tree_read(fuse_req_t req, fuse_ino_t ino, size_t len, uint64_t off,
 		   struct fuse_file_info *fi);
 
 /* The open file of a snapshot, if INO is one. */
-struct snapdir_file *ops_tree_snapshot(struct ops_server *s, fuse_ino_t ino,
+struct snapdir_file *ops_tree_snapshot(fuse_ino_t ino,
 				       struct fuse_file_info *fi);
 
 /* Fill E for the inode INO, whose name stays while it exists. -ENOENT. */

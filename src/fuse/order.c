@@ -124,11 +124,11 @@ static void obey(struct order *w)
 	o->result = 0;
 	if (o->verb == CTL_SNAPSHOT_APPLY)
 		o->result = refuse_loop(w->s->disk_path, o);
-	if (!o->result && o->verb == CTL_SNAPSHOT_CREATE)
-		o->result = save_cache(w);
-	/* what cannot be saved would be lost anyway */
-	else if (!o->result && o->verb == CTL_SNAPSHOT_APPLY)
+	if (o->verb == CTL_SNAPSHOT_APPLY && !o->result)
+		/* what cannot be saved would be lost anyway */
 		(void)!own_sync(w->s->own);
+	else if (o->verb != CTL_SNAPSHOT_DELETE && !o->result)
+		o->result = save_cache(w);
 	if (!o->result)
 		ctl_obey(w->s->img, o);
 }
@@ -186,6 +186,11 @@ static bool names_changed(struct order *w)
 	return w->n_gone;
 }
 
+static bool is_snapshots(const struct ctl_order *o)
+{
+	return o->verb == CTL_SNAPSHOT_CREATE || o->verb == CTL_SNAPSHOT_DELETE;
+}
+
 static void run_order(struct job *job)
 {
 	struct order *w = (struct order *)job;
@@ -193,18 +198,12 @@ static void run_order(struct job *job)
 	obey(w);
 	if (!w->o.result && w->o.verb == CTL_SNAPSHOT_APPLY)
 		disk_changed(w->s);
-	else if (!w->o.result && names_changed(w)) {
+	else if (!w->o.result && is_snapshots(&w->o) && names_changed(w)) {
 		job->run = run_tell;
 		jobs_add(w->s->tell, job);
 		return;
 	}
 	answer(w);
-}
-
-bool order_is_work(const struct ctl_order *o)
-{
-	return o->verb == CTL_SNAPSHOT_CREATE ||
-	       o->verb == CTL_SNAPSHOT_DELETE || o->verb == CTL_SNAPSHOT_APPLY;
 }
 
 void order_take(struct ops_server *s, fuse_req_t req, const struct ctl_order *o)

@@ -1,14 +1,11 @@
 /*
- * order: changes of snapshots under a running mount, each a job of the work
+ * order: changes of the image under a running mount, each a job of the work
  * thread (jobs.h): what programs have written is saved first, and what the
  * kernel has cached of what changed is dropped before the answer.
  */
 #pragma once
 
 #include "fuse/ops.h"
-
-/* Is ORDER one of these? All others may be obeyed at once. */
-bool order_is_work(const struct ctl_order *order);
 
 /* Do ORDER (copied) and answer the ioctl REQ. */
 void order_take(struct ops_server *s, fuse_req_t req,

@@ -135,21 +135,25 @@ static void set_cache_mode(struct ops_server *v, enum opts_cache mode)
 
 static void set_nodes(struct session *s)
 {
+	struct ops_server *v = &s->server;
 	mode_t mask = s->o->has_umask ? s->o->umask : 0077;
 	struct node_owner owner = { .uid = s->o->uid, .gid = s->o->gid };
 
-	if (s->server.readonly)
+	if (v->readonly)
 		mask |= 0222;
 	owner.file_mode = 0666 & ~mask;
 	owner.folder_mode = 0777 & ~mask;
-	node_table_init(&s->server.nodes, s->layout, &owner,
-			image_mtime_ns(s->server.img));
-	s->server.snaps.img = s->server.img;
-	s->server.snaps.ino = s->server.nodes.snapshots;
-	s->server.snaps.uid = owner.uid;
-	s->server.snaps.gid = owner.gid;
-	s->server.snaps.file_mode = owner.file_mode & ~0222U;
-	s->server.snaps.folder_mode = owner.folder_mode & ~0222U;
+	node_table_init(&v->nodes, s->layout, &owner, image_mtime_ns(v->img));
+	for (unsigned i = 0; v->texts[i].name; i++)
+		node_add_text(&v->nodes, i, v->texts[i].name, &owner,
+			      image_mtime_ns(v->img));
+	v->snaps.img = v->bitmaps.img = v->img;
+	v->snaps.ino = v->nodes.snapshots;
+	v->bitmaps.ino = v->nodes.bitmaps;
+	v->snaps.uid = v->bitmaps.uid = owner.uid;
+	v->snaps.gid = v->bitmaps.gid = owner.gid;
+	v->snaps.file_mode = v->bitmaps.file_mode = owner.file_mode & ~0222U;
+	v->snaps.folder_mode = owner.folder_mode & ~0222U;
 }
 
 /* --- kernel mount --------------------------------------------------------- */
@@ -523,10 +527,12 @@ static enum session_status run(struct session *s)
 	return rc || atomic_load(&s->startup_rc) ? SESSION_FAILED : SESSION_OK;
 }
 
-enum session_status session_run(struct opts *opts)
+enum session_status session_run(struct opts *opts,
+				const struct textfile_maker *texts)
 {
 	struct session s = {
 		.o = opts,
+		.server = { .texts = texts },
 		.ready = { .pidfile = opts->pidfile,
 			   .ready_fd = opts->ready_fd,
 			   .parent = -1 },

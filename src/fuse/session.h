@@ -4,6 +4,7 @@
 #pragma once
 
 #include "fuse/opts.h"
+#include "fuse/textfile.h"
 
 enum session_status {
 	SESSION_OK = 0,
@@ -13,7 +14,8 @@ enum session_status {
 
 /*
  * Mount and serve until unmounted or told to end; or, in the background,
- * return as soon as another process does that. Prints its errors. The exit
- * status of the program.
+ * return as soon as another process does that. Prints its errors. TEXTS are the
+ * files of .rawcow/. The exit status of the program.
  */
-enum session_status session_run(struct opts *opts);
+enum session_status session_run(struct opts *opts,
+				const struct textfile_maker *texts);

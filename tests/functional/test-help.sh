@@ -30,7 +30,7 @@ in_page()
 "$RAWCOW" --help | cmp - help.all || fail "--help differs"
 fits help.all
 commands=$(sed -n 's/^  \([a-z]*\) .*/\1/p' help.all)
-for c in umount create info map check resize snapshot; do
+for c in umount create info map check resize snapshot status; do
 	grep -qx "$c" <<<"$commands" || fail "rawcow -h does not name $c"
 done
 

@@ -20,7 +20,8 @@ qemu-img resize -q img 32M
 
 mount_image img mnt
 snaps=mnt/snapshots
-[ "$(ls mnt)" = "disk.raw
+[ "$(ls mnt)" = "bitmaps
+disk.raw
 snapshots" ] || fail "in the mount: $(ls mnt)"
 find $snaps -mindepth 1 -maxdepth 1 -printf '%f\n' | sort >have
 sort >want <<-'END'

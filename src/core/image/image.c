@@ -128,6 +128,11 @@ bool image_failed(const struct image *img)
 	return atomic_load(&img->meta.failed);
 }
 
+bool image_corrupt(const struct image *img)
+{
+	return atomic_load(&img->meta.corrupt);
+}
+
 int image_start_committer(struct image *img, unsigned seconds)
 {
 	if (img->state.readonly)

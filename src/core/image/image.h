@@ -173,6 +173,8 @@ int image_start_committer(struct image *img, unsigned seconds);
 
 /* Has a sync failed? Then writes fail until the image is reopened. */
 bool image_failed(const struct image *img);
+/* Has a contradiction been met? Then writes fail until it is repaired. */
+bool image_corrupt(const struct image *img);
 
 enum image_extent_kind {
 	IMAGE_EXTENT_DATA,	 /* in this image or a backing file */

@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "core/format/headerext.h"
+#include "core/image/gate.h"
 #include "core/format/qcow2.h"
 #include "core/image/snaplist.h"
 #include "core/image/unlock.h"
@@ -169,6 +170,15 @@ int info_read(struct info *info, struct hostfile *file, struct err *err)
 	if (ret)
 		info_fini(info);
 	return ret;
+}
+
+int info_of(struct info *info, struct image *img, struct err *err)
+{
+	struct epoch_ticket t = gate_enter(img);
+	int r = info_read(info, image_file(img), err);
+
+	gate_leave(img, t);
+	return r;
 }
 
 void info_fini(struct info *info)

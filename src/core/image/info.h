@@ -13,6 +13,7 @@
 #include "core/format/lukshdr.h"
 #include "core/format/snaptable.h"
 #include "core/host/hostfile.h"
+#include "core/image/image.h"
 #include "core/image/bitmaplist.h"
 
 struct info {
@@ -35,4 +36,6 @@ struct info {
 
 /* 0 or -errno with text; INFO is then empty. */
 int info_read(struct info *info, struct hostfile *file, struct err *err);
+/* The same for an open image, whose tables do not move meanwhile. */
+int info_of(struct info *info, struct image *img, struct err *err);
 void info_fini(struct info *info);
