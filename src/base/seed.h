@@ -40,6 +40,8 @@ enum seed_bug {
 	SEED_NAME_IN_PLACE,	   /* R1: a backing name overwritten in place */
 	SEED_WIDTH_EARLY,	   /* R1: header before refcounts of another width */
 	SEED_DOWNGRADE_EARLY,	   /* version 2 while entries have zero flags */
+	SEED_SUBCLUSTER_UNSYNCED,  /* R1: no F1 between a subcluster and its bit */
+	SEED_SUBCLUSTER_LEFT,	   /* R1: a moved cluster's other subclusters */
 	SEED_AUTOCLEAR_LATE,	   /* unknown autoclear bits cleared after data */
 	SEED_BITMAP_UNMARKED,	   /* bitmaps: in use not stable before data */
 	SEED_BITMAP_DIR_EARLY,	   /* R1 R7: a bitmap directory before its target */

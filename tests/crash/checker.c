@@ -14,6 +14,7 @@
 #define STREAM (1ULL << 62)
 #define ENTRY_OFF 0x00fffffffffffe00ULL
 #define MAP_MAX (1ULL << 22)
+#define STREAM_PART 2ULL /* in a map: reserved in an entry */
 
 static uint32_t rd32(const uint8_t *p)
 {
@@ -105,16 +106,33 @@ static int read_head(struct checker *c, const uint8_t *p, uint64_t len)
 		return fault(c, "header: refcount order %u", h->refcount_order);
 	if (h->incompatible & 3)
 		return fault(c, "header: dirty or corrupt bit set");
-	if (h->incompatible & ~(1ULL << 3))
+	if (h->incompatible & ~(3ULL << 3))
 		return fault(c, "header: incompatible bits %#" PRIx64,
 			     h->incompatible);
+	h->unit_bits = h->cluster_bits;
+	h->entry_size = 8;
+	if (h->incompatible & 16) {
+		if (h->cluster_bits < 14)
+			return fault(c, "header: cluster_bits %u extended",
+				     h->cluster_bits);
+		h->unit_bits = h->cluster_bits - 5;
+		h->entry_size = 16;
+	}
 	return 0;
+}
+
+/* Units in a cluster. */
+static unsigned units(const struct checker *c)
+{
+	return 1U << (c->h.cluster_bits - c->h.unit_bits);
 }
 
 static void reserve(struct checker *c, uint64_t len)
 {
 	uint64_t bits = c->h.cluster_bits;
 	uint64_t guest = (c->h.size + csize(c) - 1) >> bits;
+
+	guest *= units(c);
 
 	c->n = (len + csize(c) - 1) >> bits;
 	if (c->n > c->cap) {
@@ -198,6 +216,11 @@ void checker_decode(const struct checker_head *h, uint64_t raw,
 	unsigned x = 62 - (h->cluster_bits - 8);
 
 	ref->len = 0;
+	ref->hoff = 0;
+	if (raw == STREAM_PART) {
+		ref->kind = CHECKER_STREAM_PART;
+		return;
+	}
 	if (raw & STREAM) {
 		uint64_t more = (raw & (STREAM - 1)) >> x;
 
@@ -236,7 +259,10 @@ static int walk_entry(struct checker *c, uint64_t raw, uint16_t tree,
 		      uint64_t file)
 {
 	uint64_t off = raw & ENTRY_OFF;
-	uint64_t allowed = ENTRY_OFF | COPIED | (c->h.version >= 3);
+	uint64_t allowed = ENTRY_OFF | COPIED;
+
+	if (c->h.version >= 3 && units(c) == 1)
+		allowed |= 1;
 
 	if (raw & STREAM)
 		return walk_stream(c, raw, tree, file);
@@ -258,21 +284,58 @@ static int walk_entry(struct checker *c, uint64_t raw, uint16_t tree,
 	return claim_shared(c, CHECKER_DATA, off >> c->h.cluster_bits, tree);
 }
 
+/* Bit X of the lower half: subcluster X has data; of the upper: it is zero. */
+static int check_bits(struct checker *c, uint64_t raw, uint64_t bits)
+{
+	if (raw & STREAM)
+		return fault(c, "bitmap %#" PRIx64 " on compressed data", bits);
+	for (unsigned x = 0; x < 32; x++) {
+		bool data = bits >> x & 1, zero = bits >> (32 + x) & 1;
+
+		if (data && (zero || !(raw & ENTRY_OFF)))
+			return fault(c, "entry %#" PRIx64 ": bitmap %#" PRIx64,
+				     raw, bits);
+	}
+	return 0;
+}
+
+static void map_subclusters(const struct checker *c, uint64_t *map,
+			    uint64_t gidx, uint64_t raw, uint64_t bits)
+{
+	for (unsigned x = 0; x < 32 && gidx * 32 + x < c->map_n; x++) {
+		uint64_t *unit = &map[gidx * 32 + x];
+
+		if (raw & STREAM)
+			*unit = x ? STREAM_PART : raw;
+		else if (bits >> x & 1)
+			*unit = (raw & ENTRY_OFF) +
+				((uint64_t)x << c->h.unit_bits);
+		else
+			*unit = bits >> (32 + x) & 1;
+	}
+}
+
 static int walk_l2(struct checker *c, const uint8_t *img, uint64_t off,
 		   uint64_t gidx, uint16_t tree, uint64_t file)
 {
-	uint64_t n = csize(c) / 8;
-	uint64_t *map = c->map[tree - 1];
+	uint64_t n = csize(c) / c->h.entry_size;
+	const uint8_t *e = img + off;
 
 	if (claim_shared(c, CHECKER_L2, off >> c->h.cluster_bits, tree))
 		return -1;
 	if (c->table)
 		c->table(c->table_arg, CHECKER_L2, off, csize(c));
-	for (uint64_t i = 0; i < n; i++) {
-		uint64_t raw = rd64(img + off + i * 8);
+	for (uint64_t i = 0; i < n; i++, e += c->h.entry_size) {
+		uint64_t raw = rd64(e);
+		uint64_t bits = units(c) > 1 ? rd64(e + 8) : 0;
 
-		if (gidx + i < c->map_n)
-			map[gidx + i] = raw & ~COPIED;
+		if (units(c) > 1)
+			map_subclusters(c, c->map[tree - 1], gidx + i, raw,
+					bits);
+		else if (gidx + i < c->map_n)
+			c->map[tree - 1][gidx + i] = raw & ~COPIED;
+		if (bits && check_bits(c, raw, bits))
+			return -1;
 		if (raw && walk_entry(c, raw, tree, file))
 			return -1;
 	}
@@ -304,7 +367,7 @@ static int walk_l1_entry(struct checker *c, const uint8_t *img, uint64_t raw,
 static int walk_tree(struct checker *c, const uint8_t *img, uint64_t l1_off,
 		     uint32_t entries, uint16_t tree, uint64_t file)
 {
-	uint64_t span = csize(c) / 8;
+	uint64_t span = csize(c) / c->h.entry_size;
 	uint64_t *map = c->map[tree - 1];
 
 	if (claim(c, tree == 1 ? CHECKER_L1 : CHECKER_SNAP_L1, l1_off,
@@ -700,16 +763,21 @@ int checker_inflate(unsigned compression, void *out, size_t out_len,
 bool checker_read(const struct checker *c, const uint8_t *img, uint64_t len,
 		  unsigned tree, uint64_t sec, uint8_t out[512])
 {
-	unsigned spc_bits = c->h.cluster_bits - 9;
-	uint64_t gidx = sec >> spc_bits;
-	uint64_t in = (sec & ((1ULL << spc_bits) - 1)) * 512;
+	uint64_t in = sec * 512 & ((1ULL << c->h.unit_bits) - 1);
+	uint64_t u = sec * 512 >> c->h.unit_bits;
 	struct checker_ref ref;
 	uint8_t *buf;
 
 	memset(out, 0, 512);
-	if (gidx >= c->map_n)
+	if (u >= c->map_n)
 		return true;
-	checker_decode(&c->h, c->map[tree][gidx], &ref);
+	checker_decode(&c->h, c->map[tree][u], &ref);
+	if (ref.kind == CHECKER_STREAM_PART) {
+		u &= ~(units(c) - 1ULL);
+		checker_decode(&c->h, c->map[tree][u], &ref);
+	}
+	if (ref.kind == CHECKER_STREAM)
+		in = sec * 512 & (csize(c) - 1);
 	switch (ref.kind) {
 	case CHECKER_UNALLOCATED:
 		return false;
@@ -732,6 +800,8 @@ bool checker_read(const struct checker *c, const uint8_t *img, uint64_t len,
 			memset(out, 0xee, 512);
 		free(buf);
 		return true;
+	case CHECKER_STREAM_PART:
+		break;
 	}
 	return true;
 }

@@ -8,6 +8,9 @@
  * more than one reference, the dirty or corrupt bit. A count above the
  * references is a leak. COPIED clear with one reference, or set with one
  * reference and a count above, is benign.
+ *
+ * What is mapped is told in units: clusters, or with extended L2 entries
+ * subclusters.
  */
 #pragma once
 
@@ -38,16 +41,19 @@ struct checker_head {
 	uint64_t size, l1_off, reftable_off, snap_off;
 	uint64_t incompatible, autoclear, backing_off;
 	unsigned compression;
+	unsigned unit_bits; /* log2 of the bytes of a unit */
+	unsigned entry_size; /* bytes of an L2 entry: 8 or 16 */
 };
 
 enum checker_kind {
 	CHECKER_UNALLOCATED,
 	CHECKER_PLAIN,
 	CHECKER_ZERO,
-	CHECKER_STREAM,
+	CHECKER_STREAM, /* of the cluster; its first unit tells */
+	CHECKER_STREAM_PART, /* a later unit of such a cluster */
 };
 
-/* An L2 entry decoded. */
+/* What a unit is. */
 struct checker_ref {
 	enum checker_kind kind;
 	uint64_t hoff; /* 0: none */
@@ -62,7 +68,8 @@ struct checker {
 	uint16_t *stamp; /* tree that used the cluster last */
 	uint32_t *refs;
 	uint64_t cap, n;
-	/* by guest cluster: the raw L2 entry without COPIED */
+	/* by guest unit: the L2 entry without COPIED, as a standard entry would
+	 * say it of a cluster as small as the unit */
 	uint64_t *map[CHECKER_TREES];
 	uint64_t map_cap, map_n;
 	unsigned trees;

@@ -21,7 +21,7 @@ struct var {
 	uint8_t class;
 };
 
-/* A guest cluster as some state of this epoch maps it. */
+/* A guest unit (checker.h) as some state of this epoch maps it. */
 struct pair {
 	uint64_t gidx, raw;
 	uint32_t tree; /* 0: the active one, else the id of a snapshot */
@@ -227,6 +227,11 @@ static uint64_t first_word(const uint8_t *data)
 	return w;
 }
 
+static uint64_t unit_sectors(const struct engine *g)
+{
+	return 1ULL << (g->chk.h.unit_bits - 9);
+}
+
 static void judge(struct engine *g, const struct pair *p, uint64_t sec,
 		  uint64_t host_sec, const uint8_t *data)
 {
@@ -268,12 +273,12 @@ static void check_stream(struct engine *g, const struct pair *p,
 	if (checker_inflate(g->chk.h.compression, g->unpacked, cs,
 			    in + ref->hoff % SECTOR, len)) {
 		bad(g, ENUMERATE_LOST, vary, with,
-		    "guest cluster %" PRIu64 ": compressed data at %#" PRIx64
+		    "guest unit %" PRIu64 ": compressed data at %#" PRIx64
 		    " broken", p->gidx, ref->hoff);
 		return;
 	}
 	for (uint64_t i = 0; i < cs / SECTOR; i++)
-		judge(g, p, p->gidx * (cs / SECTOR) + i, 0,
+		judge(g, p, p->gidx * unit_sectors(g) + i, 0,
 		      g->unpacked + i * SECTOR);
 }
 
@@ -281,7 +286,7 @@ static void check_plain(struct engine *g, const struct pair *p,
 			const struct checker_ref *ref)
 {
 	static const uint8_t zero[SECTOR];
-	uint64_t per = 1ULL << (g->chk.h.cluster_bits - 9);
+	uint64_t per = unit_sectors(g);
 
 	for (uint64_t i = 0; i < per; i++) {
 		uint64_t host = ref->hoff / SECTOR + i;
@@ -304,7 +309,7 @@ static void check_plain(struct engine *g, const struct pair *p,
 static void check_pair(struct engine *g, const struct pair *p)
 {
 	static const uint8_t zero[SECTOR];
-	uint64_t per = 1ULL << (g->chk.h.cluster_bits - 9);
+	uint64_t per = unit_sectors(g);
 	struct checker_ref ref;
 
 	g->e->stats->pairs++;
@@ -322,6 +327,8 @@ static void check_pair(struct engine *g, const struct pair *p)
 				check_stream(g, p, &ref, s,
 					     g->var[g->vix[s]].ver[v]);
 		break;
+	case CHECKER_STREAM_PART:
+		break;
 	case CHECKER_ZERO:
 	case CHECKER_UNALLOCATED:
 		for (uint64_t i = 0; i < per; i++)
@@ -334,7 +341,7 @@ static void check_pair(struct engine *g, const struct pair *p)
 /* A new version of a data sector: what maps to it? */
 static void check_new_data(struct engine *g, const struct var *v)
 {
-	uint64_t per = 1ULL << (g->chk.h.cluster_bits - 9);
+	uint64_t per = unit_sectors(g);
 
 	for (uint64_t i = 0; i < g->npair; i++) {
 		const struct pair *p = &g->pairs[i];
@@ -369,7 +376,7 @@ static bool is_missed(const struct engine *g, uint64_t gidx)
 
 static void collect_pairs(struct engine *g, uint64_t len)
 {
-	uint64_t cs = 1ULL << g->chk.h.cluster_bits;
+	uint64_t cs = unit_sectors(g) * SECTOR;
 
 	for (unsigned t = 0; t < g->chk.trees; t++) {
 		for (uint64_t i = 0; i < g->chk.map_n; i++) {

@@ -9,6 +9,8 @@
 
 /* Guest clusters 0-7 are the places of the alphabet. */
 #define MIX "dc.dzcd.ddccazd."
+/* with subclusters: some in place 0 and 3, none in 2 */
+#define SUBMIX "sc.szcd.dsccazd."
 
 static const struct {
 	const char *name;
@@ -68,6 +70,17 @@ static const struct {
 	  { .version = 3, .cluster_bits = 12, .refcount_order = 4,
 	    .clusters = 64, .preset = MIX, .backing_sectors = 200,
 	    .ext_fill = 368 } },
+	{ "16k v3 rc16 extended",
+	  { .version = 3, .cluster_bits = 14, .refcount_order = 4,
+	    .clusters = 40, .preset = SUBMIX, .extended = true } },
+	{ "16k v3 rc16 extended snapshot backing",
+	  { .version = 3, .cluster_bits = 14, .refcount_order = 4,
+	    .clusters = 40, .preset = SUBMIX, .extended = true,
+	    .snapshot = true, .backing_sectors = 200 } },
+	{ "32k v3 rc16 extended backing",
+	  { .version = 3, .cluster_bits = 15, .refcount_order = 4,
+	    .clusters = 14, .preset = SUBMIX, .extended = true,
+	    .backing_sectors = 200 } },
 };
 
 unsigned workload_configs(void)
@@ -123,6 +136,8 @@ static const struct {
 	{ WORKLOAD_WRITE, 100, 0, 80 }, /* ten clusters, a new L2 table */
 	{ WORKLOAD_BITMAP_ADD, 0, 0, 0 },
 	{ WORKLOAD_BITMAP_REMOVE, 0, 0, 0 },
+	{ WORKLOAD_WRITE, 3, 1, 0 },	/* one sector; subclusters before it */
+	{ WORKLOAD_DISCARD, 3, 1, 1 },	/* a part of a cluster */
 };
 
 uint64_t workload_alphabet(void)
@@ -224,6 +239,9 @@ void workload_random(struct workload *w, unsigned config, uint64_t seed)
 		at = at * spc + (next(&s) % 2 ? next(&s) % spc : 0);
 		len = next(&s) % 4 ? 1 + next(&s) % (2 * spc) :
 				     spc * (1 + next(&s) % 8);
+		/* and of a few subclusters */
+		if (configs[config].m.extended && next(&s) % 2)
+			len = 1 + next(&s) % (spc / 8);
 		add(w, t, at, len);
 	}
 	add(w, WORKLOAD_FLUSH, 0, 0);

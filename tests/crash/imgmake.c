@@ -96,15 +96,50 @@ static uint64_t add_stream(struct making *k, uint64_t g, uint32_t refs)
 	return STREAM | more << x | off;
 }
 
-static uint64_t entry_for(struct making *k, uint64_t g, char what)
+/* Every third subcluster has data, every third is zero; there is junk where
+ * nobody may look. Returns the bitmap. */
+static uint64_t fill_subclusters(struct making *k, uint64_t g, uint8_t *buf)
 {
+	uint64_t sub = k->cs / 32, per = k->cs / 512, bits = 0;
+	uint8_t *plain = malloc(k->cs);
+	uint32_t *init = k->out->init + g * per;
+
+	if (!plain)
+		abort();
+	memset(buf, 0xa5, k->cs);
+	for (uint64_t i = 0; i < per; i++)
+		oracle_fill(&k->tags, g * per + i, ORACLE_INIT,
+			    plain + i * 512);
+	for (unsigned x = 0; x < 32; x++) {
+		if (x % 3 == 0)
+			memcpy(buf + x * sub, plain + x * sub, sub);
+		bits |= x % 3 == 0 ? 1ULL << x : x % 3 == 1 ? 1ULL << (32 + x) : 0;
+		for (uint64_t i = x * sub / 512; i < (x + 1) * sub / 512; i++)
+			if (x % 3 < 2)
+				init[i] = x % 3 ? ORACLE_ZERO : ORACLE_INIT;
+	}
+	free(plain);
+	return bits;
+}
+
+/* The entry, and in *BITS what an extended one has as its bitmap. */
+static uint64_t entry_for(struct making *k, uint64_t g, char what,
+			  uint64_t *bits)
+{
+	uint64_t zero = k->m->extended ? 0 : 1;
 	uint32_t refs = k->m->snapshot ? 2 : 1;
 	uint64_t copied = k->m->snapshot ? 0 : COPIED, per = k->cs / 512, off;
 
+	*bits = 0;
 	switch (what) {
+	case 's':
+		off = take(k, 1, refs);
+		*bits = fill_subclusters(k, g, k->out->img + off);
+		return off | copied;
 	case 'd':
 		off = take(k, 1, refs);
 		guest_bytes(k, g, k->out->img + off);
+		*bits = 0xffffffff;
 		return off | copied;
 	case 'c':
 		return add_stream(k, g, refs);
@@ -114,11 +149,12 @@ static uint64_t entry_for(struct making *k, uint64_t g, char what)
 			return 0;
 		for (uint64_t i = 0; i < per; i++)
 			k->out->init[g * per + i] = ORACLE_ZERO;
+		*bits = 0xffffffffULL << 32;
 		if (what == 'z')
-			return 1;
+			return zero;
 		off = take(k, 1, refs);
 		memset(k->out->img + off, 0xa5, k->cs);
-		return off | copied | 1;
+		return off | copied | zero;
 	default:
 		return 0;
 	}
@@ -126,13 +162,15 @@ static uint64_t entry_for(struct making *k, uint64_t g, char what)
 
 static void make_tree(struct making *k, uint64_t l1)
 {
-	uint64_t span = k->cs / 8, n = strlen(k->m->preset), l2 = 0;
+	unsigned size = k->m->extended ? 16 : 8;
+	uint64_t span = k->cs / size, n = strlen(k->m->preset), l2 = 0;
 	uint64_t copied = k->m->snapshot ? 0 : COPIED;
 
 	for (uint64_t g = 0; g < n && g < k->m->clusters; g++) {
-		uint64_t raw = entry_for(k, g, k->m->preset[g]);
+		uint64_t bits;
+		uint64_t raw = entry_for(k, g, k->m->preset[g], &bits);
 
-		if (!raw)
+		if (!raw && !(k->m->extended && bits))
 			continue;
 		l2 = __builtin_bswap64(
 			*(uint64_t *)(void *)(k->out->img + l1 + g / span * 8));
@@ -141,7 +179,9 @@ static void make_tree(struct making *k, uint64_t l1)
 			l2 = take(k, 1, k->m->snapshot ? 2 : 1);
 			wr64(k->out->img + l1 + g / span * 8, l2 | copied);
 		}
-		wr64(k->out->img + l2 + g % span * 8, raw);
+		wr64(k->out->img + l2 + g % span * size, raw);
+		if (k->m->extended)
+			wr64(k->out->img + l2 + g % span * size + 8, bits);
 	}
 }
 
@@ -244,6 +284,7 @@ static void make_header(struct making *k, uint64_t reftable, uint64_t l1,
 	wr64(p + 48, reftable);
 	wr32(p + 56, 1);
 	if (m->version == 3) {
+		wr64(p + 72, m->extended ? 16 : 0);
 		wr64(p + 88, m->autoclear | (m->bitmaps ? 1 : 0));
 		wr32(p + 96, m->refcount_order);
 		wr32(p + 100, 112);
@@ -275,7 +316,7 @@ static void make_header(struct making *k, uint64_t reftable, uint64_t l1,
 void imgmake_build(const struct imgmake *m, struct imgmake_out *out)
 {
 	struct making k = { .m = m, .out = out, .cs = 1ULL << m->cluster_bits };
-	uint64_t l1, reftable, span = k.cs / 8;
+	uint64_t l1, reftable, span = k.cs / (m->extended ? 16 : 8);
 	uint32_t entries = (uint32_t)((m->clusters + span - 1) / span);
 
 	memset(out, 0, sizeof(*out));

@@ -14,9 +14,11 @@ struct imgmake {
 	uint64_t clusters; /* of the guest disk */
 	/*
 	 * One character a guest cluster, '.' where it ends: 'd' data, 'c'
-	 * compressed, 'z' zero, 'a' zero with a cluster, '.' nothing.
+	 * compressed, 'z' zero, 'a' zero with a cluster, '.' nothing, 's'
+	 * (extended) subclusters in turn with data, zero and neither.
 	 */
 	const char *preset;
+	bool extended;		  /* L2 entries; cluster_bits 14 at least */
 	bool snapshot;		  /* an internal snapshot shares everything */
 	uint64_t autoclear;	  /* bits to set (version 3) */
 	/* two bitmaps with this many granularity bits, 0: none. "a" notes

@@ -132,7 +132,7 @@ int cow_write(struct disk *d, const struct cow_run *run, const uint8_t *buf,
 {
 	int r = write_run(d, run, buf, len, goff);
 
-	if (r == 0 && run->moved)
+	if (r == 0 && run->moved && !SEED_BUG(SEED_SUBCLUSTER_LEFT))
 		r = copy_beside(d, run);
 	return r;
 }

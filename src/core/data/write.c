@@ -115,7 +115,9 @@ static int install(struct disk *d, const struct cow_run *run)
 	struct meta *m = d->meta;
 	int r;
 
-	meta_note_new_data(m);
+	/* also where a stable entry has the cluster: its bits are new */
+	if (!run->own || !SEED_BUG(SEED_SUBCLUSTER_UNSYNCED))
+		meta_note_new_data(m);
 	lock_take(&m->lock);
 	r = l2map_change_locked(m, &c);
 	lock_drop(&m->lock);
