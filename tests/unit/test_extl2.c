@@ -195,7 +195,8 @@ END_TEST
 
 /* --- half a change -------------------------------------------------------------- */
 
-#define ROUNDS 200000
+#define SWITCHES 2000 /* of the state, as the reader sees it */
+#define LOADS 5000000 /* where threads take turns there are few */
 
 static struct slice *shared;
 static const struct l2entry_raw states[2] = { { COPIED | 4 * C, ALL },
@@ -206,16 +207,15 @@ static void *store(void *arg)
 {
 	(void)arg;
 	lock_take(&fx.m.lock);
-	for (unsigned i = 0; i < ROUNDS; i++)
+	for (unsigned i = 0; !atomic_load(&stop); i++)
 		l2slice_store(&fx.g, shared, 3, states[i & 1]);
 	lock_drop(&fx.m.lock);
-	atomic_store(&stop, true);
 	return NULL;
 }
 
 START_TEST(halves)
 {
-	unsigned seen[2] = { 0, 0 }, torn = 0;
+	unsigned switches = 0, torn = 0, before = 1, n;
 	pthread_t t;
 	uint64_t i;
 
@@ -226,13 +226,15 @@ START_TEST(halves)
 					0, &shared, &i), 0);
 	l2slice_store(&fx.g, shared, 3, states[1]);
 	ck_assert_int_eq(pthread_create(&t, NULL, store, NULL), 0);
-	while (!atomic_load(&stop)) {
+	for (n = 0; n < LOADS && switches < SWITCHES; n++) {
 		struct l2entry_raw raw = l2slice_load(&fx.g, shared, 3);
-		unsigned which = raw.word == 0;
+		unsigned now = raw.word == 0;
 
-		seen[which]++;
-		torn += raw.bitmap != states[which].bitmap;
+		switches += now != before;
+		before = now;
+		torn += raw.bitmap != states[now].bitmap;
 	}
+	atomic_store(&stop, true);
 	ck_assert_int_eq(pthread_join(t, NULL), 0);
 	ck_assert_uint_eq(torn, 0);
 	tablecache_put(fx.m.l2, shared);
