@@ -52,8 +52,10 @@ for opts in cache=fast backing=sometimes commit_interval=x commit_interval=-1 \
 	refuses_mount "${opts%%=*}|${opts//_/-}" img mnt -o "$opts"
 done
 refuses_mount "force.share" img mnt -o force_share
+refuses_mount "key file x" img mnt -o key_file=x
+refuses_mount "key_fd" img mnt -o key_fd=none
 # Parts that are not there yet.
-for opts in data_file=x key_file=x partition=1; do
+for opts in data_file=x partition=1; do
 	refuses_mount "${opts%%=*}|${opts//_/-}" img mnt -o "$opts"
 done
 refuses_mount "backing_file|none" over mnt -o backing_file=none.qcow2:qcow2
