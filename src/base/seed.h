@@ -50,6 +50,10 @@ enum seed_bug {
 	SEED_BITMAP_EXT_EARLY,	   /* R1: the marker before what it uncovers */
 	SEED_BITMAP_EXT_TORN,	   /* R7: two sectors of an extension as one */
 	SEED_SLOT_EARLY,	   /* R11: a key slot active before its material */
+	SEED_REBUILD_EARLY,	   /* R1 R7: the header names unwritten refcounts */
+	SEED_MOVED_EARLY,	   /* R1 R2: an entry names a copy not counted yet */
+	SEED_UNGUARDED,		   /* repair: tables change without the mark */
+	SEED_UNDO_LATE,		   /* R1: the image is written before its undo */
 	SEED_MAX
 };
 

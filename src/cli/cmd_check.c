@@ -5,6 +5,7 @@
 #include "cli/cmd.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "cli/progress.h"
 #include "core/admin/check.h"
 #include "core/admin/repair.h"
+#include "core/admin/undo.h"
 
 #define PROBLEMS_MAX 1000 /* listed; the counts count all */
 
@@ -27,6 +29,7 @@ struct repair_choice {
 
 struct check_args {
 	const char *image;
+	const char *undo, *undo_apply;
 	struct repair_choice repair;
 	bool json, shared, progress, quiet;
 };
@@ -158,6 +161,11 @@ static int check_args(void *into, struct err *err)
 	if (a->repair.on && a->shared)
 		return err_set(err, -EINVAL, "-U and -r exclude each other: "
 			       "two writers would destroy the image");
+	if (a->undo && !a->repair.on)
+		return err_set(err, -EINVAL, "--undo goes with -r");
+	if (a->undo_apply && (a->repair.on || a->shared))
+		return err_set(err, -EINVAL,
+			       "--undo-apply goes with neither -r nor -U");
 	return 0;
 }
 
@@ -168,6 +176,10 @@ static const struct args_opt options[] = {
 	  "leaks: free leaked clusters\n"
 	  "all: repair all that can be, and clear the marks\n"
 	  "dirty and corrupt" },
+	{ 0, "undo", "FILE", args_text, AT(undo),
+	  "with -r: save in FILE what is overwritten" },
+	{ 0, "undo-apply", "FILE", args_text, AT(undo_apply),
+	  "give IMAGE back what FILE has of it" },
 	ARGS_OUTPUT(AT(json)),
 	{ 'U', "force-share", NULL, args_flag, AT(shared),
 	  "read IMAGE although another program writes it: it\n"
@@ -282,6 +294,61 @@ static int repair(struct hostfile *file, const struct check_args *a)
 	return fflush(stdout) ? STATUS_FAILED : status_of(&res.after);
 }
 
+/* Repair, with what is overwritten saved in a->undo. */
+static int repair_saved(struct hostfile *file, const struct check_args *a)
+{
+	struct hostfile *log;
+	struct undo *u;
+	struct err err = { "" };
+	int status;
+
+	if (hostfile_open(&log, AT_FDCWD, a->undo,
+			  HOSTFILE_RDWR | HOSTFILE_CREATE, &err) < 0)
+		return cmd_fail(NULL, &err);
+	if (undo_begin(&u, file, log, &err) < 0) {
+		hostfile_close(log);
+		return cmd_fail(a->image, &err);
+	}
+	status = repair(undo_file(u), a);
+	if (undo_end(u, &err) < 0)
+		status = cmd_fail(a->image, &err);
+	hostfile_close(log);
+	return status;
+}
+
+static int undo(struct hostfile *file, const struct check_args *a)
+{
+	struct hostfile *log;
+	struct err err = { "" };
+	int r;
+
+	if (hostfile_open(&log, AT_FDCWD, a->undo_apply, 0, &err) < 0)
+		return cmd_fail(NULL, &err);
+	r = undo_apply(file, log, &err);
+	hostfile_close(log);
+	if (r < 0)
+		return cmd_fail(a->image, &err);
+	if (!a->quiet)
+		puts("The image is as it was before the repair.");
+	return fflush(stdout) ? STATUS_FAILED : STATUS_OK;
+}
+
+static int change(const struct check_args *a)
+{
+	struct hostfile *file;
+	struct err err = { "" };
+	int status;
+
+	if (cmd_open_rw(&file, a->image, &err) < 0)
+		return cmd_fail(NULL, &err);
+	if (a->undo_apply)
+		status = undo(file, a);
+	else
+		status = a->undo ? repair_saved(file, a) : repair(file, a);
+	hostfile_close(file);
+	return status;
+}
+
 int cmd_check(int argc, char **argv)
 {
 	struct check_args a = { 0 };
@@ -291,13 +358,8 @@ int cmd_check(int argc, char **argv)
 
 	if (!cmd_parse(&spec, &a, argc, argv, &status))
 		return status;
-	if (a.repair.on) {
-		if (cmd_open_rw(&file, a.image, &err) < 0)
-			return cmd_fail(NULL, &err);
-		status = repair(file, &a);
-		hostfile_close(file);
-		return status;
-	}
+	if (a.repair.on || a.undo_apply)
+		return change(&a);
 	if (cmd_open(&file, a.image, a.shared ? HOSTLOCK_IMAGE_SHARED :
 						HOSTLOCK_IMAGE_RO, &err) < 0)
 		return cmd_fail(NULL, &err);

@@ -20,6 +20,7 @@
 #include "check/found.h"
 #include "check/reader.h"
 #include "core/admin/repair.h"
+#include "core/admin/undo.h"
 
 static bool have_qemu;
 static unsigned failures;
@@ -67,16 +68,41 @@ static void compare(unsigned i, struct hostmem *before, struct hostmem *after)
 		fail(i, "content", text);
 }
 
-static void repair(unsigned i, struct hostmem *m)
+/* Repair M; what it overwrites goes to LOG. */
+static void repair(unsigned i, struct hostmem *m, struct hostmem *log)
 {
 	struct repair_result res;
 	struct err err = { "" };
 	struct hostfile *f;
+	struct hostfile *l;
+	struct undo *u;
 
-	if (hostmem_open(&f, m, true) < 0)
+	if (hostmem_open(&f, m, true) < 0 || hostmem_open(&l, log, true) < 0 ||
+	    undo_begin(&u, f, l, &err) < 0)
 		abort();
-	if (repair_image(f, REPAIR_ALL, NULL, &res, &err) < 0)
+	if (repair_image(undo_file(u), REPAIR_ALL, NULL, &res, &err) < 0)
 		fail(i, "the repair failed", err.text);
+	if (undo_end(u, &err) < 0)
+		fail(i, "undo_end", err.text);
+	hostfile_close(l);
+	hostfile_close(f);
+}
+
+/* M as it was: every byte. */
+static void go_back(unsigned i, struct hostmem *m, struct hostmem *log,
+		    struct hostmem *before)
+{
+	struct err err = { "" };
+	struct hostfile *f;
+	struct hostfile *l;
+
+	if (hostmem_open(&f, m, true) < 0 || hostmem_open(&l, log, false) < 0)
+		abort();
+	if (undo_apply(f, l, &err) < 0)
+		fail(i, "undo", err.text);
+	else if (!hostmem_equal(m, before))
+		fail(i, "undo", "the image differs from the broken one");
+	hostfile_close(l);
 	hostfile_close(f);
 }
 
@@ -86,20 +112,25 @@ static void run(unsigned i)
 	struct hostmem *sound = broken_sound(i);
 	struct hostmem *m = broken_build(i);
 	struct hostmem *before = hostmem_clone(m);
+	struct hostmem *log = hostmem_new();
 	char text[FOUND_TEXT];
 
 	if (strcmp(found_text(sound, text), ""))
 		fail(i, "the sound image", text);
 	if (strcmp(found_text(m, text), c->found))
 		fail(i, "the first check", text);
-	repair(i, m);
+	repair(i, m, log);
 	if (strcmp(found_text(m, text), c->left ? c->left : ""))
 		fail(i, "the second check", text);
 	if (!c->left || strstr(c->left, "compressed-data"))
 		ask_qemu(i, m);
 	compare(i, before, m);
+	if (!crashes_undo_order(before))
+		fail(i, "undo", "the image was written first");
 	if (i % crash_every == 0 && !crashes_run(before, text, sizeof(text)))
 		fail(i, "a crash", text);
+	go_back(i, m, log, before);
+	hostmem_free(log);
 	hostmem_free(before);
 	hostmem_free(m);
 	hostmem_free(sound);

@@ -7,6 +7,7 @@
 #include "check/found.h"
 #include "check/reader.h"
 #include "core/admin/repair.h"
+#include "core/admin/undo.h"
 #include "lib/hostrecord.h"
 
 #define MANY 40	   /* entries of a log */
@@ -79,12 +80,40 @@ static bool no_worse(struct run *r, struct hostmem *m, uint64_t k)
 	return true;
 }
 
+/* Was something broken besides counts and flags? */
+static bool tables_broken(const struct found *f)
+{
+	for (unsigned c = 0; c < PROBLEM_N; c++)
+		if (f->n[c] && problem_fix_of((enum problem_code)c) !=
+				       PROBLEM_FIX_NONE &&
+		    c != PROBLEM_REFCOUNT_LOW && c != PROBLEM_REFCOUNT_HIGH &&
+		    c != PROBLEM_COPIED_L1 && c != PROBLEM_COPIED_L2 &&
+		    c != PROBLEM_AUTOCLEAR)
+			return true;
+	return false;
+}
+
+/* Between the broken image and the repaired one nobody may write to it. */
+static bool guarded(struct run *r, struct hostmem *m, uint64_t k)
+{
+	unsigned char head[80];
+	struct found now;
+
+	hostmem_read(m, head, sizeof(head), 0);
+	if (head[7] < 3 || head[79] & 2 || !tables_broken(&r->before) ||
+	    hostmem_equal(m, r->broken))
+		return true;
+	found_check(m, &now);
+	return !memcmp(&now, &r->last, sizeof(now)) ||
+	       bad(r, "it is half repaired", k, "and not marked corrupt");
+}
+
 static bool judge(struct run *r, struct hostmem *m, uint64_t k)
 {
 	struct found now;
 	char text[FOUND_TEXT];
 
-	if (!no_worse(r, m, k))
+	if (!no_worse(r, m, k) || !guarded(r, m, k))
 		return false;
 	if (!reader_same(r->broken, m, false, text, sizeof(text)))
 		return bad(r, "content", k, text);
@@ -169,4 +198,109 @@ bool crashes_run(struct hostmem *broken, char *text, unsigned long size)
 	hostrecord_free(r.log);
 	hostmem_free(m);
 	return ok;
+}
+
+/* --- order of an undo file and its image ----------------------------------------- */
+
+struct order {
+	bool unsaved; /* something was written to the undo file since its sync */
+	bool wrong;
+};
+
+/* One of the two files. */
+struct side {
+	struct hostfile *under;
+	struct order *order;
+	bool is_log;
+};
+
+static ssize_t side_pread(void *ctx, void *buf, size_t len, uint64_t off)
+{
+	struct side *s = ctx;
+
+	return s->under->ops->pread(s->under->ctx, buf, len, off);
+}
+
+static ssize_t side_pwrite(void *ctx, const void *buf, size_t len, uint64_t off)
+{
+	struct side *s = ctx;
+
+	if (s->is_log)
+		s->order->unsaved = true;
+	else
+		s->order->wrong |= s->order->unsaved;
+	return s->under->ops->pwrite(s->under->ctx, buf, len, off);
+}
+
+static int side_sync(void *ctx)
+{
+	struct side *s = ctx;
+
+	if (s->is_log)
+		s->order->unsaved = false;
+	return s->under->ops->sync(s->under->ctx);
+}
+
+static int side_stat(void *ctx, struct host_stat *st)
+{
+	struct side *s = ctx;
+
+	return s->under->ops->stat(s->under->ctx, st);
+}
+
+static int64_t side_seek(void *ctx, uint64_t off, enum host_seek what)
+{
+	struct side *s = ctx;
+
+	return s->under->ops->seek(s->under->ctx, off, what);
+}
+
+static void side_close(void *ctx)
+{
+	struct side *s = ctx;
+
+	hostfile_close(s->under);
+}
+
+static struct hostfile *open_side(struct side *s, struct hostmem *m)
+{
+	static const struct host_ops ops = {
+		.pread = side_pread,
+		.pwrite = side_pwrite,
+		.sync = side_sync,
+		.stat = side_stat,
+		.seek = side_seek,
+		.close = side_close,
+	};
+	struct hostfile *f;
+
+	if (hostmem_open(&s->under, m, true) < 0 ||
+	    hostfile_wrap(&f, &ops, s, "side", true) < 0)
+		abort();
+	return f;
+}
+
+bool crashes_undo_order(struct hostmem *broken)
+{
+	struct order order = { false, false };
+	struct side image = { .order = &order };
+	struct side log = { .order = &order, .is_log = true };
+	struct hostmem *m = hostmem_clone(broken);
+	struct hostmem *l = hostmem_new();
+	struct hostfile *f = open_side(&image, m);
+	struct hostfile *g = open_side(&log, l);
+	struct repair_result res;
+	struct err err = { "" };
+	struct undo *u;
+
+	if (undo_begin(&u, f, g, &err) < 0)
+		abort();
+	if (repair_image(undo_file(u), REPAIR_ALL, NULL, &res, &err) < 0 ||
+	    undo_end(u, &err) < 0)
+		order.wrong = true;
+	hostfile_close(f);
+	hostfile_close(g);
+	hostmem_free(m);
+	hostmem_free(l);
+	return !order.wrong;
 }

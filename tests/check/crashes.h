@@ -11,3 +11,7 @@
 
 /* Repair clones of BROKEN. False: TEXT (SIZE bytes) says what went wrong. */
 bool crashes_run(struct hostmem *broken, char *text, unsigned long size);
+
+/* Repair a clone of BROKEN with an undo file: is everything that it saves synced
+ * before the image is written the next time? */
+bool crashes_undo_order(struct hostmem *broken);

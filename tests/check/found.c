@@ -22,7 +22,6 @@ void found_check(struct hostmem *m, struct found *found)
 	if (hostmem_open(&f, m, false) < 0)
 		abort();
 	if (check_image(f, &opts, &res, &err) < 0) {
-		printf("the check failed: %s\n", err.text);
 		found->n[PROBLEM_IO]++;
 	}
 	hostfile_close(f);

@@ -6,6 +6,8 @@
 #include <time.h>
 
 #include "base/seed.h"
+#include "check/broken.h"
+#include "check/crashes.h"
 #include "inplace.h"
 #include "twofile.h"
 #include "slots.h"
@@ -20,6 +22,7 @@ enum how {
 	BY_TWO_FILES,
 	BY_IN_PLACE,
 	BY_SLOTS,
+	BY_REPAIR,
 };
 
 /* The configurations that bring a bug out soonest; -1 ends the list. */
@@ -94,6 +97,11 @@ static const struct {
 	{ SEED_BITMAP_EXT_TORN, "bitmap-ext-torn", "R7", BY_STATES,
 	  { 15, -1 } },
 	{ SEED_SLOT_EARLY, "slot-early", "R11", BY_SLOTS, { 0, -1 } },
+	{ SEED_REBUILD_EARLY, "rebuild-early", "R1 R7", BY_REPAIR,
+	  { 14, -1 } },
+	{ SEED_MOVED_EARLY, "moved-early", "R1 R2", BY_REPAIR, { 53, -1 } },
+	{ SEED_UNGUARDED, "unguarded", "guard", BY_REPAIR, { 31, -1 } },
+	{ SEED_UNDO_LATE, "undo-late", "R1", BY_REPAIR, { 0, -1 } },
 };
 
 static const char *const faults[] = { "corrupt", "lost", "foreign", "order",
@@ -133,6 +141,21 @@ static bool check_slots(struct workload_run *r)
 	return caught;
 }
 
+/* A repair of an image of the corpus, interrupted, with an undo file; CONFIG is
+ * where to begin in the list. */
+static int check_repair(struct workload_run *r, unsigned config, unsigned i)
+{
+	struct hostmem *m = broken_build((config + i) % broken_n);
+	bool ok = crashes_undo_order(m);
+
+	if (!ok)
+		snprintf(r->text, sizeof(r->text), "written before it was saved");
+	else
+		ok = crashes_run(m, r->text, sizeof(r->text));
+	hostmem_free(m);
+	return ok ? 0 : -1;
+}
+
 /* One workload of the series for this bug; true when it was caught. */
 static bool attempt(struct workload_run *r, unsigned b, unsigned i)
 {
@@ -148,6 +171,8 @@ static bool attempt(struct workload_run *r, unsigned b, unsigned i)
 		return check_slots(r);
 	if (bugs[b].how == BY_HELD_READER)
 		return workload_held_reader(r, (unsigned)config) < 0;
+	if (bugs[b].how == BY_REPAIR)
+		return check_repair(r, (unsigned)config, i) < 0;
 	if (bugs[b].how == BY_TWO_FILES)
 		return twofile_check(r, (unsigned)config, i) < 0;
 	if (bugs[b].how == BY_IN_PLACE)

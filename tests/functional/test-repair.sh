@@ -118,6 +118,32 @@ cmp bad before || fail "-r leaks has freed what may be in use"
 "$RAWCOW" check -q -r all bad || fail "-r all leaves a broken L1 entry"
 qemu-img check -q bad || fail "qemu-img is not content"
 
+# Undone: every byte is back; not once the image has been used, nor twice.
+cp good bad
+poke bad $l1 8000000100000000
+poke bad $((block + 20)) 0000
+cp bad before
+rm -f undo
+"$RAWCOW" check -q -r all --undo=undo bad || fail "-r all --undo"
+qemu-img check -q bad || fail "qemu-img is not content"
+! cmp -s bad before || fail "nothing was repaired"
+cp bad repaired
+refuses "exist" "$RAWCOW" check -r all --undo=undo bad
+"$RAWCOW" check --undo-apply=undo bad || fail "--undo-apply"
+cmp bad before || fail "--undo-apply does not give back every byte"
+"$RAWCOW" check -q --undo-apply=undo bad || fail "--undo-apply a second time"
+cp repaired bad
+qemu-io -f qcow2 -c 'write -P 5 1M 600k' bad >/dev/null
+sum=$(sum_of bad)
+refuses "changed since" "$RAWCOW" check --undo-apply=undo bad
+[ "$sum" = "$(sum_of bad)" ] || fail "a refused undo has changed the image"
+cp repaired bad
+head -c 5000 undo >cut
+refuses "damaged" "$RAWCOW" check --undo-apply=cut bad
+refuses "no undo file" "$RAWCOW" check --undo-apply=good bad
+refuses "goes with -r" "$RAWCOW" check --undo=x bad
+cmp bad repaired || fail "a refused undo has changed the image"
+
 # Refusals.
 refuses "leaks" "$RAWCOW" check -r some good
 refuses "exclude" "$RAWCOW" check -U -r all good

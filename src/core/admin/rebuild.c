@@ -7,6 +7,7 @@
 #include "base/be.h"
 #include "base/mem.h"
 #include "base/num.h"
+#include "base/seed.h"
 #include "core/admin/repairwork.h"
 #include "core/format/qcow2.h"
 #include "core/format/rcentry.h"
@@ -348,8 +349,10 @@ static int carry_out(struct rebuild *b)
 {
 	int r = put_new(b);
 
-	if (r == 0)
+	if (r == 0 && !SEED_BUG(SEED_REBUILD_EARLY))
 		r = repairentry_sync(b->w);
+	if (r == 0 && SEED_BUG(SEED_MOVED_EARLY))
+		r = repairentry_moved(b->w);
 	if (r == 0)
 		r = repairhead_roots(b->w, &b->roots);
 	if (r == 0)

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "base/log.h"
+#include "base/seed.h"
 #include "core/admin/rebuild.h"
 #include "core/admin/repairwork.h"
 #include "core/format/qcow2.h"
@@ -59,7 +60,10 @@ static int guard(struct checkwalk *w, enum repair_mode mode)
 {
 	uint64_t before;
 
-	if (mode != REPAIR_ALL || (!rebuild_needed(w) && !w->fixes.n))
+	if (SEED_BUG(SEED_UNGUARDED))
+		return 0;
+	if (mode != REPAIR_ALL || (!rebuild_needed(w) && !w->fixes.n &&
+				   w->autoclear == w->h.autoclear))
 		return 0;
 	return repairhead_set_marks(w->file, QCOW2_INCOMPAT_CORRUPT, 0, &before,
 				    w->err);
