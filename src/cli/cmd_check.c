@@ -7,11 +7,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/args.h"
 #include "cli/json.h"
+#include "cli/mounted.h"
 #include "cli/progress.h"
 #include "core/admin/check.h"
 #include "core/admin/repair.h"
@@ -39,6 +42,8 @@ struct listing {
 	struct progress progress;
 	struct json_object *problems; /* with --json */
 	uint64_t n;
+	uint64_t omitted; /* found, and not listed */
+	uint64_t moving; /* of a mounted image: clusters not judged */
 };
 
 static const char *const class_name[] = {
@@ -52,8 +57,10 @@ static void on_problem(void *arg, const struct problem *p)
 	struct listing *l = arg;
 	struct json_object *o;
 
-	if (l->n++ >= PROBLEMS_MAX)
+	if (l->n++ >= PROBLEMS_MAX) {
+		l->omitted++;
 		return;
+	}
 	if (!l->problems) {
 		if (l->args->quiet)
 			return;
@@ -96,13 +103,13 @@ static int print_json(struct listing *l, const struct check_result *r,
 	put_count(o, "corruptions-fixed", f->corruptions);
 	put_count(o, "leaks-fixed", f->leaks);
 	put_count(o, "allocated-clusters", r->allocated_clusters);
+	put_count(o, "moving-clusters", l->moving);
 	put_count(o, "fragmented-clusters", r->fragmented_clusters);
 	put_count(o, "compressed-clusters", r->compressed_clusters);
 	json_put_text(o, "filename", l->args->image);
 	json_put_text(o, "format", "qcow2");
 	json_object_object_add(o, "problems", l->problems);
-	if (l->n > PROBLEMS_MAX)
-		json_put_int(o, "problems-omitted", l->n - PROBLEMS_MAX);
+	put_count(o, "problems-omitted", l->omitted);
 	return json_print(o);
 }
 
@@ -113,9 +120,8 @@ static double percent(uint64_t part, uint64_t of)
 
 static void print_human(const struct listing *l, const struct check_result *r)
 {
-	if (l->n > PROBLEMS_MAX)
-		printf("%" PRIu64 " more are not listed\n",
-		       l->n - PROBLEMS_MAX);
+	if (l->omitted)
+		printf("%" PRIu64 " more are not listed\n", l->omitted);
 	if (r->corruptions)
 		printf("\n%" PRIu64 " errors were found on the image.\n"
 		       "Data may be corrupted, or further writes to the image "
@@ -127,6 +133,9 @@ static void print_human(const struct listing *l, const struct check_result *r)
 	if (r->check_errors)
 		printf("\n%" PRIu64 " parts of the image could not be read.\n",
 		       r->check_errors);
+	if (l->moving)
+		printf("%" PRIu64 " clusters were taken or freed meanwhile, and "
+		       "not judged.\n", l->moving);
 	if (!r->corruptions && !r->leaks && !r->check_errors)
 		puts("No errors were found on the image.");
 	if (r->allocated_clusters && r->total_clusters)
@@ -191,9 +200,9 @@ static const struct args_opt options[] = {
 };
 
 static const struct args_spec spec = {
-	.usage = "check [OPTION...] IMAGE",
+	.usage = "check [OPTION...] IMAGE|MOUNTPOINT",
 	.what = "Look for errors and leaked clusters; IMAGE is changed only "
-		"with -r.",
+		"with -r.\nOf the image mounted at MOUNTPOINT: while it is in use.",
 	.opts = options,
 	.tail = "Exit status: 0 no errors; 1 the check could not be made; 2 "
 		"errors;\n3 leaked clusters, but no errors; 63 not supported.",
@@ -240,6 +249,64 @@ static int run(struct hostfile *file, const struct check_args *a)
 	if (fflush(stdout))
 		return STATUS_FAILED;
 	return status_of(&res);
+}
+
+/* What the server found, as if it had been found here. */
+static void list_found(struct listing *l, char *problems)
+{
+	char *next;
+
+	for (char *line = problems; *line; line = next) {
+		char *end = strchr(line, '\n');
+		struct problem p;
+
+		next = end ? end + 1 : line + strlen(line);
+		if (end)
+			*end = '\0';
+		p.code = (enum problem_code)strtoul(line, &line, 10);
+		p.cls = problem_class_of(p.code);
+		p.hoff = strtoull(line, &line, 10);
+		p.text = *line == ' ' ? line + 1 : line;
+		on_problem(l, &p);
+	}
+}
+
+/* The image is mounted: its server checks it. */
+static int run_mounted(const struct check_args *a)
+{
+	struct listing l = { .args = a };
+	struct ctl_check c = { 0 };
+	struct check_result res;
+	struct err err = { "" };
+
+	if (a->repair.on || a->undo_apply) {
+		err_set(&err, -EBUSY, "unmount it first: what is in use cannot be repaired");
+		return cmd_fail(a->image, &err);
+	}
+	if (mounted_check(a->image, &c, &err) < 0)
+		return cmd_fail(a->image, &err);
+	if (a->json)
+		l.problems = json_object_new_array();
+	c.problems[sizeof(c.problems) - 1] = '\0';
+	list_found(&l, c.problems);
+	l.moving = c.moving;
+	l.n = c.corruptions + c.leaks + c.check_errors;
+	res = (struct check_result){
+		.corruptions = c.corruptions,
+		.leaks = c.leaks,
+		.check_errors = c.check_errors,
+		.total_clusters = c.total_clusters,
+		.allocated_clusters = c.allocated_clusters,
+		.fragmented_clusters = c.fragmented_clusters,
+		.compressed_clusters = c.compressed_clusters,
+		.image_end_offset = c.image_end_offset,
+	};
+	l.omitted = l.n - c.listed;
+	if (a->json && print_json(&l, &res, &(struct fixed){ 0 }) < 0)
+		return STATUS_FAILED;
+	if (!a->json && !a->quiet)
+		print_human(&l, &res);
+	return fflush(stdout) ? STATUS_FAILED : status_of(&res);
 }
 
 static uint64_t fewer(uint64_t before, uint64_t after)
@@ -352,12 +419,15 @@ static int change(const struct check_args *a)
 int cmd_check(int argc, char **argv)
 {
 	struct check_args a = { 0 };
+	char source[PATH_MAX];
 	struct hostfile *file;
 	struct err err = { "" };
 	int status;
 
 	if (!cmd_parse(&spec, &a, argc, argv, &status))
 		return status;
+	if (mounted_at(a.image, source, sizeof(source)))
+		return run_mounted(&a);
 	if (a.repair.on || a.undo_apply)
 		return change(&a);
 	if (cmd_open(&file, a.image, a.shared ? HOSTLOCK_IMAGE_SHARED :

@@ -63,3 +63,12 @@ int mounted_status(const char *path, struct ctl_status *st, struct err *err)
 {
 	return ask(path, CTL_IOC_STATUS, st, err);
 }
+
+int mounted_check(const char *path, struct ctl_check *out, struct err *err)
+{
+	int r = ask(path, CTL_IOC_CHECK, out, err);
+
+	if (r < 0)
+		return r;
+	return out->result < 0 ? err_set(err, out->result, "%s", out->text) : 0;
+}

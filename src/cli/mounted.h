@@ -20,3 +20,7 @@ int mounted_order(const char *path, struct ctl_order *order, struct err *err);
 
 /* Ask the server of the mount at PATH how it is. As mounted_order(). */
 int mounted_status(const char *path, struct ctl_status *st, struct err *err);
+
+/* Have the server of the mount at PATH check its image. 0, and OUT is filled;
+ * -errno with text. */
+int mounted_check(const char *path, struct ctl_check *out, struct err *err);

@@ -1,6 +1,7 @@
 #include "fuse/ctl.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/admin/bitmap.h"
+#include "core/admin/checklive.h"
 #include "core/admin/snapshot.h"
 
 static bool send_to(const char *addr, unsigned len, enum ctl_kind kind,
@@ -126,6 +128,50 @@ void ctl_status(struct image *img, struct ctl_status *st)
 	};
 	snprintf(st->image, sizeof(st->image), "%s", image_file(img)->name);
 	snprintf(st->reason, sizeof(st->reason), "%s", reason ? reason : "");
+}
+
+struct check_text {
+	struct ctl_check *out;
+	size_t len;
+};
+
+static void add_problem(void *arg, const struct problem *p)
+{
+	struct check_text *t = arg;
+	size_t room = sizeof(t->out->problems) - t->len;
+	int n = snprintf(t->out->problems + t->len, room,
+			 "%u %" PRIu64 " %s\n", (unsigned)p->code, p->hoff,
+			 p->text);
+
+	if (n < 0 || (size_t)n >= room) {
+		t->out->problems[t->len] = '\0';
+		return;
+	}
+	t->len += (size_t)n;
+	t->out->listed++;
+}
+
+void ctl_check(struct image *img, struct ctl_check *out)
+{
+	struct check_text t = { .out = out };
+	const struct check_opts opts = { .report = add_problem,
+					 .report_arg = &t };
+	struct checklive_result live;
+	struct err err = { "" };
+
+	memset(out, 0, sizeof(*out));
+	out->result = checklive_run(img, &opts, &live, &err);
+	snprintf(out->text, sizeof(out->text), "%s", err.text);
+	out->corruptions = live.res.corruptions;
+	out->leaks = live.res.leaks;
+	out->check_errors = live.res.check_errors;
+	out->total_clusters = live.res.total_clusters;
+	out->allocated_clusters = live.res.allocated_clusters;
+	out->fragmented_clusters = live.res.fragmented_clusters;
+	out->compressed_clusters = live.res.compressed_clusters;
+	out->image_end_offset = live.res.image_end_offset;
+	out->moving = live.moving;
+	out->alone = live.alone;
 }
 
 void ctl_bye(struct ctl *c, int result)

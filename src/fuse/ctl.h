@@ -55,6 +55,24 @@ struct ctl_order {
 	char text[CTL_TEXT_MAX]; /* out: why not; NUL-terminated */
 };
 
+/* Check the image while it is mounted. */
+#define CTL_PROBLEMS_MAX 12288
+
+struct ctl_check {
+	int32_t result;		 /* out: 0 or -errno, */
+	char text[CTL_TEXT_MAX]; /* and why the check could not be made */
+	/* out: as struct check_result and struct checklive_result */
+	uint64_t corruptions, leaks, check_errors, total_clusters,
+		allocated_clusters, fragmented_clusters, compressed_clusters,
+		image_end_offset, moving;
+	uint32_t alone;
+	uint32_t listed; /* out: in problems; the counts count all */
+	/* out: each "CODE OFFSET TEXT\n", numbers in decimal; NUL at the end */
+	char problems[CTL_PROBLEMS_MAX];
+};
+
+#define CTL_IOC_CHECK _IOWR('R', 0x75, struct ctl_check)
+
 #define CTL_IOC_ORDER _IOWR('R', 0x72, struct ctl_order)
 
 /* What a mount is and how it goes. */
@@ -105,6 +123,9 @@ void ctl_obey(struct image *img, struct ctl_order *order);
 
 /* Fill ST from IMG. */
 void ctl_status(struct image *img, struct ctl_status *st);
+
+/* Check IMG and fill OUT. */
+void ctl_check(struct image *img, struct ctl_check *out);
 
 /* The image is closed, with RESULT: tell who waits. */
 void ctl_bye(struct ctl *c, int result);

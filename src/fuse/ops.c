@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/num.h"
 #include "core/admin/resize.h"
 #include "fuse/ops_tree.h"
@@ -363,6 +364,19 @@ void ops_status(struct ops_server *s, struct ctl_status *st)
 	st->writers = atomic_load(&s->writers);
 }
 
+/* In this request's own thread: it takes as long as it takes. */
+static void ioctl_check(struct ops_server *s, fuse_req_t req)
+{
+	autofree struct ctl_check *c = malloc(sizeof(*c));
+
+	if (!c) {
+		reply_status(req, -ENOMEM);
+		return;
+	}
+	ctl_check(s->img, c);
+	fuse_reply_ioctl(req, 0, c, sizeof(*c));
+}
+
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 		     struct fuse_file_info *fi, unsigned flags,
 		     const void *in, size_t in_len, size_t out_len)
@@ -371,7 +385,7 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 	uid_t uid = fuse_req_ctx(req)->uid;
 	size_t size = _IOC_SIZE(cmd);
 	bool known = cmd == CTL_IOC_COMMIT || cmd == CTL_IOC_ORDER ||
-		     cmd == CTL_IOC_STATUS;
+		     cmd == CTL_IOC_STATUS || cmd == CTL_IOC_CHECK;
 
 	(void)arg;
 	(void)fi;
@@ -383,6 +397,8 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 		reply_status(req, -EPERM);
 	else if (cmd == CTL_IOC_COMMIT)
 		ioctl_commit(s, req, in);
+	else if (cmd == CTL_IOC_CHECK)
+		ioctl_check(s, req);
 	else if (cmd == CTL_IOC_ORDER)
 		ioctl_order(s, req, in);
 	else

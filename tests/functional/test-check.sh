@@ -100,8 +100,9 @@ has_problem compressed-data img 2
 
 say "what cannot be checked"
 refuse_status=63
-qemu-img create -q -f qcow2 -o data_file=data.raw df 1M
-refuses 'data file' "$RAWCOW" check df
+cp good unknown
+poke unknown 72 0000010000000000
+refuses 'unknown|not know|not support' "$RAWCOW" check unknown
 refuse_status=1
 refuses 'not a qcow2' "$RAWCOW" check raw
 refuses 'does not exist|No such' "$RAWCOW" check nowhere

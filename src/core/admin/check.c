@@ -105,6 +105,8 @@ static int walk(struct checkwalk *w)
 		ret = checktab_l1(w, w->h.l1_offset, w->h.l1_entries, 0);
 	if (!ret)
 		ret = checksnap_walk(w);
+	if (!ret && w->opts->roots_read)
+		w->opts->roots_read(w->opts->roots_arg);
 	if (!ret)
 		ret = checktab_walk_l2s(w);
 	if (!ret)

@@ -29,6 +29,9 @@ struct check_opts {
 	void *report_arg;
 	void (*progress)(void *arg, unsigned permille); /* may be NULL */
 	void *progress_arg;
+	/* all but L2 tables, data and bitmaps has been read; may be NULL */
+	void (*roots_read)(void *arg);
+	void *roots_arg;
 };
 
 /*

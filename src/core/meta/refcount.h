@@ -27,6 +27,7 @@
 
 #include "core/host/hostfile.h"
 #include "core/meta/metalock.h"
+#include "core/meta/refwatch.h"
 
 struct tablecache;
 
@@ -44,6 +45,7 @@ struct refcount {
 	size_t room_cap;     /* bytes */
 	bool growing;	     /* guards against growing while growing */
 	struct tablecache *blocks;
+	struct refwatch *watch; /* who wants to know what changes, or NULL */
 };
 
 /* What a cut takes of the refcount table. */

@@ -1,0 +1,178 @@
+#include "core/admin/checklive.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "core/admin/checkwalk.h"
+#include "core/image/open.h"
+
+#define TRIES 2		 /* before the image is had alone */
+#define FOUND_MAX 100000 /* problems; more say no more */
+
+struct live_problem {
+	enum problem_code code;
+	uint64_t hoff;
+	char *text;
+};
+
+struct live {
+	struct image *img;
+	struct refwatch watch;
+	struct live_problem *found;
+	size_t n, cap;
+	bool closed; /* the gate, by us */
+};
+
+static void on_problem(void *arg, const struct problem *p)
+{
+	struct live *l = arg;
+
+	if (l->n >= FOUND_MAX ||
+	    mem_grow(&l->found, &l->cap, l->n + 1, sizeof(*l->found)) < 0)
+		return;
+	l->found[l->n++] = (struct live_problem){ .code = p->code,
+						  .hoff = p->hoff,
+						  .text = strdup(p->text) };
+}
+
+static void drop_found(struct live *l)
+{
+	for (size_t i = 0; i < l->n; i++)
+		free(l->found[i].text);
+	l->n = 0;
+}
+
+/* Have the image alone, with all of it on disk and nothing to be freed. */
+static int stop(struct live *l, struct err *err)
+{
+	int r;
+
+	gate_close(l->img);
+	l->closed = true;
+	r = writeback_all(&l->img->meta);
+	return r < 0 ? err_set_sys(err, r, "cannot commit") : 0;
+}
+
+static void let_go(void *arg)
+{
+	struct live *l = arg;
+
+	if (l->closed)
+		gate_open(l->img);
+	l->closed = false;
+}
+
+static void watch(struct live *l, struct refwatch *w)
+{
+	struct meta *m = &l->img->meta;
+
+	lock_take(&m->lock);
+	m->refcount.watch = w;
+	lock_drop(&m->lock);
+}
+
+static bool is_table(enum checkrole role)
+{
+	return role != CHECKROLE_NONE && role != CHECKROLE_DATA &&
+	       role != CHECKROLE_COMPRESSED && role != CHECKROLE_BITMAP_DATA &&
+	       role != CHECKROLE_REFBLOCK && role != CHECKROLE_OUTSIDE;
+}
+
+/* Was a table read that went away meanwhile? */
+static bool tables_moved(const struct live *l, const struct checkwalk *w)
+{
+	for (size_t i = 0; i < l->watch.n; i++)
+		for (uint64_t k = 0; k < l->watch.r[i].n; k++)
+			if (is_table(checkmap_role(&w->map,
+						   l->watch.r[i].hidx + k)))
+				return true;
+	return l->watch.lost;
+}
+
+/* Count and report what was found about clusters at rest. */
+static void settle(struct live *l, const struct check_opts *opts,
+		   struct checklive_result *out, unsigned cluster_bits)
+{
+	struct check_result *res = &out->res;
+
+	res->corruptions = res->leaks = res->check_errors = res->harmless = 0;
+	for (size_t i = 0; i < l->n; i++) {
+		const struct live_problem *f = &l->found[i];
+		const struct problem p = { .code = f->code,
+					   .cls = problem_class_of(f->code),
+					   .hoff = f->hoff,
+					   .text = f->text ? f->text : "" };
+
+		if (refwatch_has(&l->watch, f->hoff >> cluster_bits))
+			continue;
+		res->corruptions += p.cls == PROBLEM_CORRUPTION;
+		res->leaks += p.cls == PROBLEM_LEAK;
+		res->check_errors += p.cls == PROBLEM_CHECK_ERROR;
+		res->harmless += problem_harmless(p.code);
+		if (opts->report)
+			opts->report(opts->report_arg, &p);
+	}
+	out->moving = 0;
+	for (size_t i = 0; i < l->watch.n; i++)
+		out->moving += l->watch.r[i].n;
+}
+
+/* The walk, and the stop at its end. 0; -EAGAIN: it is not to be trusted. */
+static int attempt(struct live *l, struct checkwalk *w, bool alone)
+{
+	int r = stop(l, w->err);
+
+	if (r < 0)
+		return r;
+	watch(l, &l->watch);
+	r = check_run(w);
+	if (alone)
+		let_go(l);
+	else if (!l->closed && stop(l, w->err) < 0)
+		r = -EIO;
+	watch(l, NULL);
+	let_go(l);
+	refwatch_end(&l->watch);
+	return r == 0 && !alone && tables_moved(l, w) ? -EAGAIN : r;
+}
+
+static int one_try(struct live *l, const struct check_opts *opts, bool alone,
+		   struct checklive_result *out, struct err *err)
+{
+	const struct check_opts own = {
+		.report = on_problem,
+		.report_arg = l,
+		.progress = opts->progress,
+		.progress_arg = opts->progress_arg,
+		.roots_read = alone ? NULL : let_go,
+		.roots_arg = l,
+	};
+	struct checkwalk w = { .file = l->img->file, .opts = &own,
+			       .res = &out->res, .err = err };
+	int r = attempt(l, &w, alone);
+
+	if (r == 0)
+		settle(l, opts, out, w.g.cluster_bits);
+	out->alone = alone;
+	checkwalk_fini(&w);
+	drop_found(l);
+	refwatch_fini(&l->watch);
+	return r;
+}
+
+int checklive_run(struct image *img, const struct check_opts *opts,
+		  struct checklive_result *out, struct err *err)
+{
+	struct live l = { .img = img };
+	int r = -EAGAIN;
+
+	*out = (struct checklive_result){ 0 };
+	if (image_readonly(img))
+		return check_image(img->file, opts, &out->res, err);
+	for (unsigned i = 0; r == -EAGAIN && i <= TRIES; i++)
+		r = one_try(&l, opts, i == TRIES, out, err);
+	free(l.found);
+	return r;
+}
