@@ -109,8 +109,10 @@ static int save(struct undo *u, uint64_t off, uint64_t len)
 static ssize_t op_pread(void *ctx, void *buf, size_t len, uint64_t off)
 {
 	struct undo *u = ctx;
+	size_t got;
+	int r = hostfile_pread(u->image, buf, len, off, &got);
 
-	return u->image->ops->pread(u->image->ctx, buf, len, off);
+	return r < 0 ? r : (ssize_t)got;
 }
 
 static ssize_t op_pwrite(void *ctx, const void *buf, size_t len, uint64_t off)
@@ -118,14 +120,16 @@ static ssize_t op_pwrite(void *ctx, const void *buf, size_t len, uint64_t off)
 	struct undo *u = ctx;
 	int r = save(u, off, len);
 
-	return r < 0 ? r : u->image->ops->pwrite(u->image->ctx, buf, len, off);
+	if (r == 0)
+		r = hostfile_pwrite_full(u->image, buf, len, off);
+	return r < 0 ? r : (ssize_t)len;
 }
 
 static int op_sync(void *ctx)
 {
 	struct undo *u = ctx;
 
-	return u->image->ops->sync(u->image->ctx);
+	return hostfile_sync(u->image);
 }
 
 static int op_falloc(void *ctx, enum host_falloc mode, uint64_t off,
@@ -149,7 +153,7 @@ static int op_stat(void *ctx, struct host_stat *st)
 {
 	struct undo *u = ctx;
 
-	return u->image->ops->stat(u->image->ctx, st);
+	return hostfile_stat(u->image, st);
 }
 
 static int64_t op_seek(void *ctx, uint64_t off, enum host_seek what)
