@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/num.h"
@@ -44,7 +45,6 @@ const char *history_text(const struct history_kind *k, char buf[240])
 
 /* Until they are there. */
 #define HAVE_DATA_FILE 0
-#define HAVE_CRYPT 0
 
 /* What version 3 has and version 2 has not. */
 static void draw_v3(struct history *h)
@@ -100,7 +100,7 @@ void history_draw(struct history *h, uint64_t i)
 	k->backing =
 		chance(h, 50) ? HISTORY_BACKING_NONE : 1 + history_random(h, 4);
 	k->compressed = chance(h, 30);
-	if (chance(h, 18) && HAVE_CRYPT)
+	if (chance(h, 18))
 		k->crypt =
 			chance(h, 25) ? HISTORY_CRYPT_AES : HISTORY_CRYPT_LUKS;
 	if (chance(h, 15))
@@ -259,6 +259,18 @@ static int put_bitmap(struct history *h)
 	return history_qemu(h, "qemu-img", args, "map");
 }
 
+static int make_key(struct history *h)
+{
+	struct err err = {""};
+
+	combo_save("key", SECRET, strlen(SECRET));
+	chmod("key", 0600);
+	if (!secret_from_file(&h->key, "key", &err))
+		return 0;
+	fprintf(stderr, "rawcow: %s\n", err.text);
+	return -1;
+}
+
 int history_make(struct history *h)
 {
 	static const char *const files[] = {"img", "back", "data"};
@@ -269,8 +281,8 @@ int history_make(struct history *h)
 	h->buf = malloc(HISTORY_MAX);
 	if (!h->disk || !h->buf)
 		return -1;
-	if (h->kind.crypt)
-		combo_save("key", SECRET, strlen(SECRET));
+	if (h->kind.crypt && make_key(h))
+		return -1;
 	if (h->kind.backing && make_backing(h))
 		return -1;
 	if (create(h) || (h->kind.compressed && put_compressed(h)) ||
@@ -285,6 +297,7 @@ void history_fini(struct history *h)
 {
 	if (h->img)
 		image_abandon(h->img);
+	secret_free(h->key);
 	for (int i = 0; i < HISTORY_SNAPS; i++)
 		free(h->snap[i].content);
 	free(h->bitmap.granule);
@@ -332,7 +345,7 @@ void history_resized(struct history *h, uint64_t old)
 
 int history_open(struct history *h, bool write)
 {
-	struct image_opts opts = {.readonly = !write};
+	struct image_opts opts = {.readonly = !write, .key = h->key};
 	struct err err = {""};
 
 	if (chance(h, 30)) {
@@ -512,7 +525,8 @@ static int own_check(void)
 
 static int snapshot_content(struct history *h, const struct history_snap *s)
 {
-	struct image_opts opts = {.readonly = true, .snapshot = s->name};
+	struct image_opts opts = {
+		.readonly = true, .snapshot = s->name, .key = h->key};
 	struct err err = {""};
 	struct image *img;
 	int r = image_open(&img, "img", &opts, &err);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/image/image.h"
+#include "core/image/secret.h"
 
 enum history_backing {
 	HISTORY_BACKING_NONE,
@@ -75,6 +76,7 @@ struct history {
 	struct history_bitmap bitmap;
 	unsigned names; /* made so far */
 	bool verbose;
+	struct secret *key; /* NULL: not encrypted */
 	struct image *img; /* while rawcow has it open */
 };
 
