@@ -360,7 +360,7 @@ int rolescan_start(struct meta *m, struct err *err)
 	struct clash c;
 	int r = 1;
 
-	if (!rs->unseen || rs->data_elsewhere)
+	if (!rs->unseen)
 		atomic_store(&rs->complete, true);
 	if (rs->unseen << m->geom->cluster_bits > AT_ONCE)
 		return 0;
@@ -468,8 +468,6 @@ int rolescan_check(struct meta *m, uint64_t hoff, uint64_t len, enum role role)
 
 	if (rolemap_all(&m->roles.map, hidx, n, role))
 		return 0;
-	if (role >= ROLE_DATA && m->roles.data_elsewhere)
-		return 0;
 	old = intruder(m, hidx, n, role, complete, &at);
 	if (old == role)
 		return 0;
@@ -496,7 +494,7 @@ bool rolescan_is_data(struct meta *m, uint64_t hidx, bool compressed,
 	enum role role = rolemap_get(&m->roles.map, hidx);
 
 	*shared = role == ROLE_DATA_SHARED;
-	if (m->roles.data_elsewhere || !m->writable)
+	if (!m->writable)
 		return true;
 	if (role == ROLE_NONE)
 		return !complete;

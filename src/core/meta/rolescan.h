@@ -48,8 +48,6 @@ struct rolescan {
 				 0 for a block device */
 	bool partial;	      /* meta.lock: no memory for all of data */
 	atomic_bool complete; /* all references of all tables are in the map */
-	bool data_elsewhere;  /* const after open: guest data is in another
-				 file, and not in the map */
 };
 
 /* A new map with the metadata that header, L1 table and refcount table name.
