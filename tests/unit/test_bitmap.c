@@ -348,7 +348,7 @@ static void *writer(void *arg)
 /* Neighbouring bits from several threads, and one who looks. */
 START_TEST(threads)
 {
-	static bool model[2 * SIZE / 512], dirty[2 * SIZE / 512];
+	static bool dirty[2 * SIZE / 512];
 	unsigned id[8];
 	pthread_t t[8];
 
@@ -375,11 +375,6 @@ START_TEST(threads)
 		pthread_join(t[i], NULL);
 	ck_assert_int_eq(image_close(img), 0);
 	check(0);
-	/* while it was disabled it missed some: it shows no more than changed */
-	memset(model, true, sizeof(model));
-	open_rw();
-	ck_assert_int_eq(image_write(img, "x", 1, 7), 0);
-	ck_assert_int_eq(image_close(img), 0);
 	end();
 }
 END_TEST
@@ -475,7 +470,7 @@ START_TEST(left_in_use)
 		ck_assert_int_eq(resize_image(img, SIZE + 512 * i, false, &err),
 				 0);
 		ck_assert_int_eq(image_close(img), 0);
-		check(i ? 99 : 99);
+		check(UINT64_MAX); /* what was abandoned leaks */
 	}
 	open_rw();
 	ck_assert_int_eq(bitmap_remove(img, "b", &err), 0);
