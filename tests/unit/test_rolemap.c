@@ -11,6 +11,7 @@
 #include "core/admin/resize.h"
 #include "core/admin/snapshot.h"
 #include "core/data/payload.h"
+#include "core/format/lukshdr.h"
 #include "core/image/open.h"
 #include "lib/hostmem.h"
 #include "lib/imgbuild.h"
@@ -235,6 +236,34 @@ START_TEST(refused)
 }
 END_TEST
 
+/* An encryption header is no place for data either. */
+START_TEST(crypto_area)
+{
+	struct image_opts opts = { .no_lock = true, .no_key = true };
+	uint8_t area[16];
+	struct hostfile *f;
+	uint64_t at;
+
+	build(12, 16 << 20);
+	imgbuild_data(&b, 0, "x", 1);
+	at = imgbuild_alloc(&b, 1);
+	lukshdr_put_area(area, at, C);
+	imgbuild_ext(&b, QCOW2_EXT_CRYPTO, area, sizeof(area));
+	imgbuild_header_set(&b, IMGBUILD_CRYPT, 2);
+	imgbuild_finish(&b);
+	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
+	ck_assert_int_eq(image_open_file(&img, f, &opts, &err), 0);
+	ck_assert_uint_eq(role_at(at), ROLE_CRYPTO);
+	ck_assert_int_eq(image_close(img), 0);
+	imgbuild_l2_set(&b, 0, at | CO);
+	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
+	ck_assert_int_eq(image_open_file(&img, f, &opts, &err), -EUCLEAN);
+	ck_assert_ptr_nonnull(strstr(err.text, "encryption"));
+	hostfile_close(f);
+	fini();
+}
+END_TEST
+
 START_TEST(sound)
 {
 	build_full();
@@ -454,6 +483,7 @@ static Suite *rolemap_suite(void)
 	tcase_add_test(tc, array);
 	tcase_add_test(tc, budget);
 	tcase_add_loop_test(tc, refused, 0, BROKEN_N);
+	tcase_add_test(tc, crypto_area);
 	tcase_add_test(tc, sound);
 	tcase_add_test(tc, writes);
 	tcase_add_loop_test(tc, not_free, 0, 2);

@@ -4,6 +4,7 @@
 
 #include "base/be.h"
 #include "base/mem.h"
+#include "core/format/lukshdr.h"
 #include "core/image/open.h"
 #include "core/image/snaplist.h"
 
@@ -16,7 +17,9 @@ static int claim_snapshots(struct image *img, uint64_t file_size,
 			      file_size, err);
 
 	if (r < 0)
-		err_wrap(err, "only -o ro is possible: the snapshot table is broken");
+		err_wrap(
+			err,
+			"only -o ro is possible: the snapshot table is broken");
 	else
 		r = rolescan_claim(m, img->header.snapshots_offset, list.bytes,
 				   ROLE_SNAPTABLE, err);
@@ -53,16 +56,15 @@ static int claim_bits(struct image *img, const struct bitmapdir_entry *e,
 	return r;
 }
 
-static int claim_bitmaps(struct image *img, uint64_t file_size,
-			 struct err *err)
+static int claim_bitmaps(struct image *img, uint64_t file_size, struct err *err)
 {
 	const struct bitmaplist *list = &img->bitmaps.list;
 	struct meta *m = &img->meta;
 	int r = 0;
 
 	if (list->dir.n)
-		r = rolescan_claim(m, list->dir.off, list->dir.len,
-				   ROLE_BITMAP, err);
+		r = rolescan_claim(m, list->dir.off, list->dir.len, ROLE_BITMAP,
+				   err);
 	for (size_t i = 0; r == 0 && i < list->n; i++) {
 		const struct bitmapdir_entry *e = &list->b[i].e;
 
@@ -74,11 +76,26 @@ static int claim_bitmaps(struct image *img, uint64_t file_size,
 	return r;
 }
 
-int claim_all(struct image *img, uint64_t file_size, struct err *err)
+static int claim_crypto(struct image *img, const struct headerext_list *ext,
+			uint64_t file_size, struct err *err)
+{
+	uint64_t hoff, len;
+	int r = lukshdr_area(headerext_find(ext, QCOW2_EXT_CRYPTO),
+			     img->geom.cluster_size, file_size, &hoff, &len,
+			     err);
+
+	return r < 0 ? r
+		     : rolescan_claim(&img->meta, hoff, len, ROLE_CRYPTO, err);
+}
+
+int claim_all(struct image *img, const struct headerext_list *ext,
+	      uint64_t file_size, struct err *err)
 {
 	int r = 0;
 
-	if (img->header.nb_snapshots)
+	if (img->header.crypt_method == QCOW2_CRYPT_LUKS)
+		r = claim_crypto(img, ext, file_size, err);
+	if (r == 0 && img->header.nb_snapshots)
 		r = claim_snapshots(img, file_size, err);
 	if (r == 0)
 		r = claim_bitmaps(img, file_size, err);

@@ -174,7 +174,7 @@ static int set_up(struct image *img, const struct parsed *p,
 	if (r < 0)
 		return r;
 	d->meta = &img->meta;
-	r = img->state.readonly ? 0 : claim_all(img, p->file_size, err);
+	r = img->state.readonly ? 0 : claim_all(img, &p->ext, p->file_size, err);
 	if (r < 0)
 		return r;
 	d->geom = &img->geom;
