@@ -54,6 +54,8 @@ enum seed_bug {
 	SEED_MOVED_EARLY,	   /* R1 R2: an entry names a copy not counted yet */
 	SEED_UNGUARDED,		   /* repair: tables change without the mark */
 	SEED_UNDO_LATE,		   /* R1: the image is written before its undo */
+	SEED_SKIP_DATA_F,	   /* R1: entries before the data file's F */
+	SEED_RAW_BY_FLAG,	   /* a raw data file is zeroed by entries only */
 	SEED_MAX
 };
 

@@ -106,7 +106,9 @@ static int read_head(struct checker *c, const uint8_t *p, uint64_t len)
 		return fault(c, "header: refcount order %u", h->refcount_order);
 	if (h->incompatible & 3)
 		return fault(c, "header: dirty or corrupt bit set");
-	if (h->incompatible & ~(3ULL << 3))
+	h->data_base = c->data_base;
+	h->data_file = c->data_base && h->incompatible & 4;
+	if (h->incompatible & ~(3ULL << 3 | (h->data_file ? 4 : 0)))
 		return fault(c, "header: incompatible bits %#" PRIx64,
 			     h->incompatible);
 	h->unit_bits = h->cluster_bits;
@@ -230,6 +232,11 @@ void checker_decode(const struct checker_head *h, uint64_t raw,
 		return;
 	}
 	ref->hoff = raw & ENTRY_OFF;
+	if (h->data_file && raw & COPIED && !(raw & 1)) {
+		ref->kind = CHECKER_PLAIN; /* at 0, too */
+		ref->hoff += h->data_base;
+		return;
+	}
 	if (h->version >= 3 && (raw & 1))
 		ref->kind = CHECKER_ZERO;
 	else
@@ -255,15 +262,31 @@ static int walk_stream(struct checker *c, uint64_t raw, uint16_t tree,
 	return 0;
 }
 
-static int walk_entry(struct checker *c, uint64_t raw, uint16_t tree,
-		      uint64_t file)
+/* A cluster of the external data file: the guest's own place, no count. */
+static int walk_data_file(struct checker *c, uint64_t raw, uint64_t gidx)
+{
+	uint64_t off = raw & ENTRY_OFF;
+
+	if (raw & STREAM || raw & ~(ENTRY_OFF | COPIED | 1))
+		return fault(c, "L2 entry %#" PRIx64 " with a data file", raw);
+	if (!off && (!(raw & COPIED) || raw & 1))
+		return 0;
+	if (off != gidx << c->h.cluster_bits || !(raw & COPIED))
+		return fault(c, "guest cluster %" PRIu64
+				" at %#" PRIx64 " of the data file", gidx, raw);
+	return 0;
+}
+
+static int walk_entry(struct checker *c, uint64_t raw, uint64_t gidx,
+		      uint16_t tree, uint64_t file)
 {
 	uint64_t off = raw & ENTRY_OFF;
 	uint64_t allowed = ENTRY_OFF | COPIED;
 
 	if (c->h.version >= 3 && units(c) == 1)
 		allowed |= 1;
-
+	if (c->h.data_file)
+		return walk_data_file(c, raw, gidx);
 	if (raw & STREAM)
 		return walk_stream(c, raw, tree, file);
 	if (raw & ~allowed)
@@ -320,6 +343,7 @@ static int walk_l2(struct checker *c, const uint8_t *img, uint64_t off,
 {
 	uint64_t n = csize(c) / c->h.entry_size;
 	const uint8_t *e = img + off;
+	uint64_t *map = c->map[tree - 1];
 
 	if (claim_shared(c, CHECKER_L2, off >> c->h.cluster_bits, tree))
 		return -1;
@@ -330,13 +354,13 @@ static int walk_l2(struct checker *c, const uint8_t *img, uint64_t off,
 		uint64_t bits = units(c) > 1 ? rd64(e + 8) : 0;
 
 		if (units(c) > 1)
-			map_subclusters(c, c->map[tree - 1], gidx + i, raw,
-					bits);
+			map_subclusters(c, map, gidx + i, raw, bits);
 		else if (gidx + i < c->map_n)
-			c->map[tree - 1][gidx + i] = raw & ~COPIED;
+			map[gidx + i] = raw &
+					(c->h.data_file ? ~0ULL : ~COPIED);
 		if (bits && check_bits(c, raw, bits))
 			return -1;
-		if (raw && walk_entry(c, raw, tree, file))
+		if (raw && walk_entry(c, raw, gidx + i, tree, file))
 			return -1;
 	}
 	return 0;
@@ -784,7 +808,9 @@ bool checker_read(const struct checker *c, const uint8_t *img, uint64_t len,
 	case CHECKER_ZERO:
 		return true;
 	case CHECKER_PLAIN:
-		if (ref.hoff + in < len)
+		if (c->h.data_file)
+			memcpy(out, img + ref.hoff + in, 512);
+		else if (ref.hoff + in < len)
 			memcpy(out, img + ref.hoff + in,
 			       len - ref.hoff - in < 512 ?
 				       len - ref.hoff - in : 512);

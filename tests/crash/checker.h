@@ -43,6 +43,8 @@ struct checker_head {
 	unsigned compression;
 	unsigned unit_bits; /* log2 of the bytes of a unit */
 	unsigned entry_size; /* bytes of an L2 entry: 8 or 16 */
+	bool data_file;	    /* guest data is outside, */
+	uint64_t data_base; /* at this offset of what was given as the image */
 };
 
 enum checker_kind {
@@ -88,6 +90,9 @@ struct checker {
 	const char *backing_name;
 	uint8_t bitmap_bits;
 	char text[200]; /* of the first fault */
+	/* Where an external data file is appended to the image, behind its LEN;
+	 * 0: an image that has one is not understood. Set by the caller. */
+	uint64_t data_base;
 	/* told of each table that the walk meets; may be NULL */
 	void (*table)(void *arg, enum checker_role role, uint64_t off,
 		      uint64_t len);

@@ -52,7 +52,7 @@ struct engine {
 	struct checker chk;
 	uint8_t **blocks; /* memory of versions, by block */
 	uint32_t nblock, block_cap, block_used, in_block;
-	uint64_t sync_from; /* log index that the next sync covers */
+	uint64_t sync_from[2]; /* log index that the next sync of a file covers */
 	uint64_t point, rnd;
 	bool late; /* a table was met where no variable was */
 	bool first_change_seen, sync_failed;
@@ -150,7 +150,9 @@ static void dump_state(struct engine *g, uint64_t len, uint64_t sec,
 			       g->newest + g->var[i].sec * SECTOR, SECTOR);
 	if (data)
 		memcpy(out + sec * SECTOR, data, SECTOR);
-	if (len < g->cap)
+	if (g->e->data)
+		memset(out + len, 0, g->e->data_base - len);
+	else if (len < g->cap)
 		memset(out + len, 0, g->cap - len);
 }
 
@@ -374,6 +376,32 @@ static bool is_missed(const struct engine *g, uint64_t gidx)
 	return false;
 }
 
+static void add_pair(struct engine *g, const struct pair *p)
+{
+	if (!enumerate_set_add(&g->pair_set,
+			       mix(mix(p->raw) + p->gidx * 64 + p->tree +
+				   p->end * 0x10001) +
+				       p->sectors * 2 + p->missed))
+		return;
+	if (g->npair == g->pair_cap) {
+		g->pair_cap = g->pair_cap * 2 + 256;
+		g->pairs = realloc(g->pairs, g->pair_cap * sizeof(*g->pairs));
+		if (!g->pairs)
+			abort();
+	}
+	g->pairs[g->npair++] = *p;
+	check_pair(g, p);
+}
+
+/* A raw data file is the disk without any table: cluster I as it is there. */
+static void add_raw_pair(struct engine *g, struct pair p)
+{
+	p.missed = false;
+	p.raw = p.gidx << g->chk.h.cluster_bits | 1ULL << 63;
+	if (g->chk.h.autoclear & 2)
+		add_pair(g, &p);
+}
+
 static void collect_pairs(struct engine *g, uint64_t len)
 {
 	uint64_t cs = unit_sectors(g) * SECTOR;
@@ -387,24 +415,14 @@ static void collect_pairs(struct engine *g, uint64_t len)
 
 			p.sectors = (uint32_t)(cs / SECTOR);
 			p.missed = !t && is_missed(g, i);
-			if (!(p.raw >> 62) && off + cs > len) {
+			if (!g->chk.h.data_file && !(p.raw >> 62) &&
+			    off + cs > len) {
 				room = off < len ? len - off : 0;
 				p.sectors = (uint32_t)(room / SECTOR);
 			}
-			if (!enumerate_set_add(&g->pair_set,
-					       mix(mix(p.raw) + i * 64 + p.tree +
-						   p.end * 0x10001) +
-						       p.sectors * 2 + p.missed))
-				continue;
-			if (g->npair == g->pair_cap) {
-				g->pair_cap = g->pair_cap * 2 + 256;
-				g->pairs = realloc(g->pairs, g->pair_cap *
-						   sizeof(*g->pairs));
-				if (!g->pairs)
-					abort();
-			}
-			g->pairs[g->npair++] = p;
-			check_pair(g, &p);
+			add_pair(g, &p);
+			if (g->chk.h.data_file)
+				add_raw_pair(g, p);
 		}
 	}
 }
@@ -735,10 +753,13 @@ static bool note_len(struct engine *g, uint64_t len)
 }
 
 /* Change BUF and *LEN as the entry does; the range that changed. */
-static void apply_entry(const struct hostrecord_entry *r, uint8_t *buf,
-			uint64_t *len, uint64_t *from, uint64_t *to)
+static void apply_entry(const struct enumerate *e,
+			const struct hostrecord_entry *r, uint8_t *buf,
+			uint64_t *image_len, uint64_t *from, uint64_t *to)
 {
-	uint64_t end = r->off + r->len;
+	uint64_t end = r->off + r->len, data_end = e->data_base + e->data_len;
+	/* a data file reads zero where it is too short: its length is no matter */
+	uint64_t *len = r->file ? &data_end : image_len;
 
 	*from = r->off;
 	*to = end;
@@ -794,7 +815,7 @@ static bool add_change(struct engine *g, const struct hostrecord_entry *r)
 	for (uint32_t i = 0; i < g->nvar; i++)
 		g->var[i].first = g->var[i].nver;
 	g->len_first = g->nlen;
-	apply_entry(r, g->newest, &len, &from, &to);
+	apply_entry(g->e, r, g->newest, &len, &from, &to);
 	grew = note_len(g, len);
 	for (uint64_t s = from / SECTOR; s * SECTOR < to; s++)
 		if (note_sector(g, s))
@@ -834,15 +855,15 @@ static void change(struct engine *g, const struct hostrecord_entry *r)
 }
 
 /* What was complete when the sync began is now the old version. */
-static void settle(struct engine *g, uint64_t begin)
+static void settle(struct engine *g, uint64_t begin, unsigned file)
 {
 	const struct hostrecord_entry *log = g->e->log;
 	uint64_t from, to;
 
-	for (uint64_t i = g->sync_from; i < begin; i++)
-		if (is_change(&log[i]))
-			apply_entry(&log[i], g->stable, &g->stable_len, &from,
-				    &to);
+	for (uint64_t i = g->sync_from[file]; i < begin; i++)
+		if (is_change(&log[i]) && log[i].file == file)
+			apply_entry(g->e, &log[i], g->stable, &g->stable_len,
+				    &from, &to);
 	for (uint32_t i = 0; i < g->nvar; i++) {
 		struct var *v = &g->var[i];
 		const uint8_t *now = g->stable + v->sec * SECTOR;
@@ -857,22 +878,33 @@ static void settle(struct engine *g, uint64_t begin)
 	g->in_block = BLOCK_SECTORS;
 	g->nlen = 1;
 	g->lens[0] = g->stable_len;
-	g->sync_from = begin;
+	g->sync_from[file] = begin;
 }
 
-/* Entries that were made while the sync ran stay unstable. */
-static void replay_rest(struct engine *g, uint64_t begin, uint64_t end)
+static bool is_unstable(const struct engine *g, uint64_t i)
 {
+	const struct hostrecord_entry *r = &g->e->log[i];
+
+	return is_change(r) && i >= g->sync_from[r->file];
+}
+
+/* Entries that were made while the sync ran stay unstable, and so do those of
+ * the other file. */
+static void replay_rest(struct engine *g, uint64_t end)
+{
+	uint64_t from = g->sync_from[0];
 	bool any = false;
 
-	for (uint64_t i = begin; i < end && !any; i++)
-		any = is_change(&g->e->log[i]);
+	if (g->e->data && g->sync_from[1] < from)
+		from = g->sync_from[1];
+	for (uint64_t i = from; i < end && !any; i++)
+		any = is_unstable(g, i);
 	if (!any)
 		return;
 	memcpy(g->newest, g->stable, g->cap);
 	g->newest_len = g->stable_len;
-	for (uint64_t i = begin; i < end; i++)
-		if (is_change(&g->e->log[i]))
+	for (uint64_t i = from; i < end; i++)
+		if (is_unstable(g, i))
 			add_change(g, &g->e->log[i]);
 }
 
@@ -884,8 +916,8 @@ static void sync_end(struct engine *g, const struct hostrecord_entry *r)
 		g->sync_failed = true;
 		return;
 	}
-	settle(g, begin);
-	replay_rest(g, begin, g->point);
+	settle(g, begin, r->file);
+	replay_rest(g, g->point);
 	start_epoch(g);
 	combinations(g);
 }
@@ -938,7 +970,7 @@ static void find_tables(struct engine *g)
 	for (uint64_t i = 0; i < g->e->n; i++) {
 		if (!is_change(&g->e->log[i]))
 			continue;
-		apply_entry(&g->e->log[i], g->cur, &len, &from, &to);
+		apply_entry(g->e, &g->e->log[i], g->cur, &len, &from, &to);
 		checker_run(&g->chk, g->cur, len);
 	}
 }
@@ -947,7 +979,7 @@ static void find_tables(struct engine *g)
 
 static uint64_t reach(const struct enumerate *e)
 {
-	uint64_t max = e->len;
+	uint64_t max = e->data ? e->data_base + e->data_len : e->len;
 
 	for (uint64_t i = 0; i < e->n; i++) {
 		const struct hostrecord_entry *r = &e->log[i];
@@ -958,6 +990,13 @@ static uint64_t reach(const struct enumerate *e)
 			max = end;
 	}
 	return (max + (2 << 20) / 16 + SECTOR - 1) / SECTOR * SECTOR;
+}
+
+static void copy_start(const struct enumerate *e, uint8_t *buf)
+{
+	memcpy(buf, e->image, e->len);
+	if (e->data)
+		memcpy(buf + e->data_base, e->data, e->data_len);
 }
 
 static void setup(struct engine *g, struct enumerate *e)
@@ -978,8 +1017,9 @@ static void setup(struct engine *g, struct enumerate *e)
 	    !g->vix || !g->lens || !g->unpacked)
 		abort();
 	g->len_cap = 16;
-	memcpy(g->cur, e->image, e->len);
+	copy_start(e, g->cur);
 	checker_init(&g->chk);
+	g->chk.data_base = e->data ? e->data_base : 0;
 	g->chk.table = table_met;
 	g->chk.table_arg = g;
 	g->chk.backing_name = e->backing_name;
@@ -994,14 +1034,14 @@ static void rewind_log(struct engine *g)
 		g->vix[g->var[i].sec] = -1;
 	memset(g->vix, 0xff, g->sectors * sizeof(*g->vix));
 	memset(g->newest, 0, g->cap);
-	memcpy(g->newest, e->image, e->len);
+	copy_start(e, g->newest);
 	memcpy(g->stable, g->newest, g->cap);
 	memcpy(g->cur, g->newest, g->cap);
 	g->newest_len = g->stable_len = g->lens[0] = e->len;
 	g->nlen = 1;
 	g->nvar = g->block_used = 0;
 	g->in_block = BLOCK_SECTORS;
-	g->sync_from = 0;
+	g->sync_from[0] = g->sync_from[1] = 0;
 	g->first_change_seen = g->sync_failed = g->late = false;
 	g->rnd = e->seed;
 	g->base = 0;

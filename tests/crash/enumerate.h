@@ -53,6 +53,10 @@ struct enumerate {
 	uint64_t n;
 	const uint8_t *image; /* content before the log */
 	uint64_t len;
+	/* an external data file of DATA_LEN bytes. Entries of file 1 have
+	 * DATA_BASE, behind all of the image, added to their offsets. */
+	const uint8_t *data;
+	uint64_t data_base, data_len;
 	uint64_t leaks; /* that the image had before */
 	struct oracle *oracle;
 	/* what the marks mean; may be NULL */

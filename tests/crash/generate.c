@@ -81,6 +81,17 @@ static const struct {
 	  { .version = 3, .cluster_bits = 15, .refcount_order = 4,
 	    .clusters = 14, .preset = SUBMIX, .extended = true,
 	    .backing_sectors = 200 } },
+	{ "512 v3 rc16 data file",
+	  { .version = 3, .cluster_bits = 9, .refcount_order = 4,
+	    .clusters = 160, .preset = MIX, .data_file = true } },
+	{ "4k v3 rc16 data file backing",
+	  { .version = 3, .cluster_bits = 12, .refcount_order = 4,
+	    .clusters = 64, .preset = MIX, .data_file = true,
+	    .backing_sectors = 200 } },
+	{ "4k v3 rc16 raw data file",
+	  { .version = 3, .cluster_bits = 12, .refcount_order = 4,
+	    .clusters = 64, .preset = MIX, .data_file = true,
+	    .data_raw = true } },
 };
 
 unsigned workload_configs(void)

@@ -96,6 +96,22 @@ static uint64_t add_stream(struct making *k, uint64_t g, uint32_t refs)
 	return STREAM | more << x | off;
 }
 
+/* Zero or junk lies where nothing is mapped, but zero in a raw data file. */
+static uint64_t data_file_entry(struct making *k, uint64_t g, char what)
+{
+	uint64_t per = k->cs / 512;
+
+	if (what == 'd' || what == 'c') {
+		guest_bytes(k, g, k->out->data + g * k->cs);
+		return g * k->cs | COPIED;
+	}
+	if (what != 'z' && what != 'a')
+		return 0;
+	for (uint64_t i = 0; i < per; i++)
+		k->out->init[g * per + i] = ORACLE_ZERO;
+	return what == 'z' ? 1 : g * k->cs | COPIED | 1;
+}
+
 /* Every third subcluster has data, every third is zero; there is junk where
  * nobody may look. Returns the bitmap. */
 static uint64_t fill_subclusters(struct making *k, uint64_t g, uint8_t *buf)
@@ -131,6 +147,8 @@ static uint64_t entry_for(struct making *k, uint64_t g, char what,
 	uint64_t copied = k->m->snapshot ? 0 : COPIED, per = k->cs / 512, off;
 
 	*bits = 0;
+	if (k->m->data_file)
+		return data_file_entry(k, g, what);
 	switch (what) {
 	case 's':
 		off = take(k, 1, refs);
@@ -284,8 +302,9 @@ static void make_header(struct making *k, uint64_t reftable, uint64_t l1,
 	wr64(p + 48, reftable);
 	wr32(p + 56, 1);
 	if (m->version == 3) {
-		wr64(p + 72, m->extended ? 16 : 0);
-		wr64(p + 88, m->autoclear | (m->bitmaps ? 1 : 0));
+		wr64(p + 72, (m->extended ? 16 : 0) | (m->data_file ? 4 : 0));
+		wr64(p + 88, m->autoclear | (m->bitmaps ? 1 : 0) |
+				     (m->data_raw ? 2 : 0));
 		wr32(p + 96, m->refcount_order);
 		wr32(p + 100, 112);
 	}
@@ -300,6 +319,13 @@ static void make_header(struct making *k, uint64_t reftable, uint64_t l1,
 		wr32(p + pos + 4, 24);
 		make_bitmaps(k, p + pos + 8);
 		pos += 32;
+	}
+	if (m->data_file) {
+		wr32(p + pos, 0x44415441);
+		wr32(p + pos + 4, sizeof(IMGMAKE_DATA_NAME) - 1);
+		memcpy(p + pos + 8, IMGMAKE_DATA_NAME,
+		       sizeof(IMGMAKE_DATA_NAME) - 1);
+		pos += 16;
 	}
 	if (m->backing_sectors) {
 		wr32(p + pos, 0xe2792aca);
@@ -327,6 +353,12 @@ void imgmake_build(const struct imgmake *m, struct imgmake_out *out)
 	out->init = calloc(out->sectors, sizeof(*out->init));
 	if (!out->img || !k.refs || !out->init)
 		abort();
+	if (m->data_file) {
+		out->data = malloc(m->clusters * k.cs);
+		if (!out->data)
+			abort();
+		memset(out->data, m->data_raw ? 0 : 0xa5, m->clusters * k.cs);
+	}
 	for (uint64_t i = 0; i < out->sectors; i++)
 		out->init[i] = i < m->backing_sectors ? ORACLE_BACKING :
 							ORACLE_ZERO;
@@ -349,6 +381,7 @@ void imgmake_build(const struct imgmake *m, struct imgmake_out *out)
 void imgmake_free(struct imgmake_out *out)
 {
 	free(out->img);
+	free(out->data);
 	free(out->init);
 	memset(out, 0, sizeof(*out));
 }

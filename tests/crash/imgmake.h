@@ -31,6 +31,7 @@ struct imgmake {
 	/* leaked clusters, so that the file ends just below this offset: brings
 	 * the growth of refcount structures near */
 	uint64_t pad_to;
+	bool data_file, data_raw; /* external data file; 'c' is 'd' then */
 	/* how it is mounted */
 	bool compress;
 };
@@ -38,6 +39,7 @@ struct imgmake {
 struct imgmake_out {
 	uint8_t *img;
 	uint64_t len;
+	uint8_t *data; /* the data file, as long as the disk; or NULL */
 	uint64_t leaks;	    /* made by pad_to */
 	uint32_t *init;	    /* version 0 of each guest sector */
 	uint64_t sectors;
@@ -45,6 +47,7 @@ struct imgmake_out {
 
 #define IMGMAKE_BACKING_NAME "base.raw"
 #define IMGMAKE_BITS 0xa5 /* the first byte of bitmap "d" */
+#define IMGMAKE_DATA_NAME "data.raw"
 
 void imgmake_build(const struct imgmake *m, struct imgmake_out *out);
 void imgmake_free(struct imgmake_out *out);

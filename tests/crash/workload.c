@@ -31,6 +31,9 @@ struct running {
 	struct oracle oracle; /* of the enumeration */
 	struct oracle model;  /* of the live run */
 	struct hostmem *mem;
+	struct hostmem *data; /* the external data file, or NULL */
+	uint64_t base; /* where it stands in what is enumerated */
+	bool recording;
 	struct hostrecord *rec;
 	struct hostfault *fault;
 	struct hookfile hook;
@@ -76,6 +79,11 @@ int workload_start(struct workload_run *r)
 	}
 	oracle_fini(&o);
 	fclose(f);
+	snprintf(name, sizeof(name), "%s/" IMGMAKE_DATA_NAME, r->dir);
+	f = fopen(name, "wb");
+	if (!f)
+		return say(r, "cannot make %s", name);
+	fclose(f);
 	snprintf(name, sizeof(name), "%s/short.raw", r->dir);
 	f = fopen(name, "wb");
 	if (!f)
@@ -93,6 +101,7 @@ int workload_start(struct workload_run *r)
 void workload_end(struct workload_run *r)
 {
 	static const char *const files[] = { IMGMAKE_BACKING_NAME, "short.raw",
+					     IMGMAKE_DATA_NAME,
 					     "state.qcow2", "out" };
 	char name[96];
 
@@ -115,14 +124,46 @@ static struct imgmake_out *get_start(unsigned config)
 
 /* --- the library under test ------------------------------------------------- */
 
+/* A hostfile on MEM, recorded as number FILE. */
+static int open_layers(struct running *k, struct hostfile **out,
+		       struct hostmem *mem, unsigned file)
+{
+	struct hostfile *f = NULL, *g = NULL;
+	int rc = hostmem_open(out, mem, true);
+
+	if (rc || !k->recording)
+		return rc;
+	f = *out;
+	rc = hostfault_wrap(k->fault, &g, f);
+	if (!rc)
+		rc = hostrecord_wrap_as(k->rec, &f, g, file);
+	if (!rc)
+		rc = hookfile_wrap(&k->hook, &g, f);
+	*out = g;
+	return rc;
+}
+
+/* In the place of the data file, which is an empty one: the one in memory. */
+static int wrap_data(void *arg, struct hostfile **file)
+{
+	struct running *k = arg;
+
+	if (!strstr((*file)->name, IMGMAKE_DATA_NAME))
+		return 0;
+	hostfile_close(*file);
+	if (open_layers(k, file, k->data, 1))
+		abort();
+	return 0;
+}
+
 static int open_stack(struct running *k, struct hostmem *mem, bool record)
 {
 	const struct imgmake *m = workload_config(k->w->config);
 	struct image_opts opts = { .no_lock = true,
 				   .backing = IMAGE_BACKING_ANY };
-	struct hostfile *f = NULL, *g = NULL;
+	char name[96], data[96];
+	struct hostfile *f = NULL;
 	struct err err = { "" };
-	char name[96];
 	int rc;
 
 	opts.compress = m->compress ? IMAGE_COMPRESS_ON : IMAGE_COMPRESS_OFF;
@@ -132,15 +173,14 @@ static int open_stack(struct running *k, struct hostmem *mem, bool record)
 		opts.backing_file = name;
 		opts.backing_format = "raw";
 	}
-	rc = hostmem_open(&f, mem, true);
-	if (!rc && record) {
-		rc = hostfault_wrap(k->fault, &g, f);
-		if (!rc)
-			rc = hostrecord_wrap(k->rec, &f, g);
-		if (!rc)
-			rc = hookfile_wrap(&k->hook, &g, f);
-		f = g;
+	snprintf(data, sizeof(data), "%s/" IMGMAKE_DATA_NAME, k->r->dir);
+	if (m->data_file) {
+		opts.data_file = data;
+		opts.wrap = wrap_data;
+		opts.wrap_arg = k;
 	}
+	k->recording = record;
+	rc = open_layers(k, &f, mem, 0);
 	if (!rc)
 		rc = image_open_file(&k->img, f, &opts, &err);
 	if (rc) {
@@ -290,8 +330,8 @@ static int snapshot_op(struct running *k, unsigned i)
 	uint32_t id;
 	int rc;
 
-	/* counts of one or two bits may be full */
-	if (workload_config(k->w->config)->refcount_order < 2)
+	/* counts of one or two bits may be full; none with a data file */
+	if (workload_config(k->w->config)->refcount_order < 2 || k->data)
 		return 0;
 	id = snapshot_begins(&k->model, op);
 	if (!id)
@@ -462,6 +502,32 @@ static int run_ops(struct running *k)
 	return rc;
 }
 
+/* --- two files as one ------------------------------------------------------- */
+
+/* Where the data file stands behind an image of LEN bytes; 0: there is none. */
+static uint64_t data_base(const struct running *k, uint64_t len)
+{
+	return k->data ? (len + (512 << 10)) >> 16 << 16 : 0;
+}
+
+/* What MEM and k->data hold, as the checker wants it. *LEN: of the image. */
+static uint8_t *flatten(const struct running *k, struct hostmem *mem,
+			uint64_t *len, struct checker *c)
+{
+	uint64_t data = k->data ? k->start->sectors * 512 : 0;
+	uint8_t *buf;
+
+	*len = hostmem_size(mem);
+	c->data_base = data_base(k, *len);
+	buf = calloc(1, c->data_base ? c->data_base + data : *len);
+	if (!buf)
+		abort();
+	hostmem_read(mem, buf, *len, 0);
+	if (data)
+		hostmem_read(k->data, buf + c->data_base, data, 0);
+	return buf;
+}
+
 /* --- states as a whole ------------------------------------------------------ */
 
 static bool benign_line(const char *line)
@@ -481,8 +547,10 @@ static int qemu_check(struct running *k, const uint8_t *img, uint64_t len,
 	f = fopen(name, "wb");
 	if (!f || fwrite(img, 1, len, f) != len || fclose(f))
 		abort();
+	/* QEMU looks for a data file in the working folder */
 	snprintf(cmd, sizeof(cmd),
-		 "qemu-img check -f qcow2 %s >%s/out 2>&1", name, k->r->dir);
+		 "cd %s && qemu-img check -f qcow2 state.qcow2 >out 2>&1",
+		 k->r->dir);
 	rc = system(cmd);
 	rc = WIFEXITED(rc) ? WEXITSTATUS(rc) : 255;
 	k->r->qemu_done++;
@@ -540,7 +608,7 @@ static int drop_snapshot(struct image *img)
 	struct err err = { "" };
 	int rc = snapshot_delete(img, "1", &err);
 
-	return rc == -ENOENT ? 0 : rc;
+	return rc == -ENOENT || rc == -ENOTSUP ? 0 : rc;
 }
 
 static int work_on(struct running *k, uint64_t *s, uint32_t *gen)
@@ -593,6 +661,13 @@ static int compound(struct running *k, const uint8_t *img, uint64_t len,
 	if (!gen || !k2.mem || hostmem_write(k2.mem, img, len, 0) ||
 	    hostmem_resize(k2.mem, len))
 		abort();
+	if (k->data) {
+		k2.data = hostmem_new();
+		if (!k2.data ||
+		    hostmem_write(k2.data, img + k->base,
+				  k->start->sectors * 512, 0))
+			abort();
+	}
 	checker_init(&c);
 	rc = open_stack(&k2, k2.mem, false);
 	if (!rc)
@@ -601,11 +676,7 @@ static int compound(struct running *k, const uint8_t *img, uint64_t len,
 		rc |= image_close(k2.img);
 	snprintf(text, n, "remount: %s", k->r->text);
 	if (!rc) {
-		size = hostmem_size(k2.mem);
-		buf = malloc(size);
-		if (!buf)
-			abort();
-		hostmem_read(k2.mem, buf, size, 0);
+		buf = flatten(&k2, k2.mem, &size, &c);
 		rc = checker_run_deep(&c, buf, size);
 		snprintf(text, n, "after a remount: %s", c.text);
 		if (!rc && (rc = verify_content(k, &c, buf, size, gen)))
@@ -615,6 +686,7 @@ static int compound(struct running *k, const uint8_t *img, uint64_t len,
 	free(buf);
 	free(gen);
 	hostmem_free(k2.mem);
+	hostmem_free(k2.data);
 	return rc ? -1 : 0;
 }
 
@@ -685,15 +757,13 @@ static void on_mark(void *arg, const struct hostrecord_entry *e)
 /* After a clean close nothing is leaked that was not before. */
 static int check_end(struct running *k)
 {
-	uint64_t size = hostmem_size(k->mem);
-	uint8_t *buf = malloc(size);
 	struct checker c;
+	uint64_t size;
+	uint8_t *buf;
 	int rc;
 
-	if (!buf)
-		abort();
 	checker_init(&c);
-	hostmem_read(k->mem, buf, size, 0);
+	buf = flatten(k, k->mem, &size, &c);
 	rc = checker_run_deep(&c, buf, size);
 	if (rc)
 		say(k->r, "after close: %s", c.text);
@@ -705,6 +775,31 @@ static int check_end(struct running *k)
 	checker_fini(&c);
 	free(buf);
 	return rc;
+}
+
+/* Give the data file a place behind all that the image ever had. */
+static void join_files(struct running *k, struct enumerate *e,
+		       struct hostrecord_entry *log)
+{
+	uint64_t end = e->len;
+
+	for (uint64_t i = 0; i < e->n; i++) {
+		uint64_t to = log[i].op == HOSTRECORD_TRUNCATE ?
+				      log[i].len : log[i].off + log[i].len;
+
+		if (!log[i].file && log[i].op <= HOSTRECORD_TRUNCATE && to > end)
+			end = to;
+	}
+	k->base = data_base(k, end);
+	e->data = k->start->data;
+	e->data_base = k->base;
+	e->data_len = k->start->sectors * 512;
+	for (uint64_t i = 0; i < e->n; i++) {
+		if (log[i].file && log[i].op == HOSTRECORD_TRUNCATE)
+			log[i].len += k->base;
+		else if (log[i].file)
+			log[i].off += k->base;
+	}
 }
 
 static int enumerate_log(struct running *k)
@@ -739,6 +834,8 @@ static int enumerate_log(struct running *k)
 		abort();
 	for (uint64_t i = 0; i < n; i++)
 		hostrecord_get(k->rec, i, &log[i]);
+	if (k->data)
+		join_files(k, &e, log);
 	rc = enumerate_run(&e);
 	if (rc) {
 		k->r->fault = e.fault;
@@ -772,6 +869,13 @@ static void begin_run(struct running *k, struct workload_run *r,
 	if (!k->mem || !k->rec || !k->fault ||
 	    hostmem_write(k->mem, k->start->img, k->start->len, 0))
 		abort();
+	if (m->data_file) {
+		k->data = hostmem_new();
+		if (!k->data ||
+		    hostmem_write(k->data, k->start->data,
+				  k->start->sectors * 512, 0))
+			abort();
+	}
 	k->hook.before_pwrite = hook_write;
 	k->hook.arg = k;
 	r->runs++;
@@ -785,6 +889,7 @@ static void end_run(struct running *k)
 	hostrecord_free(k->rec);
 	hostfault_free(k->fault);
 	hostmem_free(k->mem);
+	hostmem_free(k->data);
 }
 
 int workload_check(struct workload_run *r, const struct workload *w)

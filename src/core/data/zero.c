@@ -1,6 +1,7 @@
 #include "core/data/zero.h"
 
 #include "base/num.h"
+#include "base/seed.h"
 #include "core/data/payload.h"
 #include "core/data/write.h"
 #include "core/meta/l2map.h"
@@ -200,7 +201,7 @@ int zero_range(struct disk *d, uint64_t goff, uint64_t len, bool unmap)
 				: num_round_down(end, d->geom->sub_size);
 	int r;
 
-	if (d->geom->data_raw)
+	if (d->geom->data_raw && !SEED_BUG(SEED_RAW_BY_FLAG))
 		return zero_raw(d, goff, len, unmap);
 	if (first >= last)
 		return zero_part(d, goff, len);
