@@ -23,7 +23,7 @@
 
 struct create_args {
 	const char *image, *size_word;
-	char *backing_file, *backing_format; /* owned */
+	char *backing_file, *backing_format, *data_file; /* owned */
 	struct create_opts opts;
 	char *luks_words[5]; /* owned: what opts.luks says */
 	unsigned iter_ms;
@@ -173,9 +173,10 @@ static const struct args_opt keys[] = {
 	{ 0, "backing_file", "FILE", args_string, AT(backing_file), NULL },
 	{ 0, "backing_fmt", "raw|qcow2", args_string, AT(backing_format),
 	  NULL },
+	{ 0, "data_file", "FILE", args_string, AT(data_file), NULL },
+	{ 0, "data_file_raw", "on|off", args_on_off,
+	  AT(opts.data_file_raw), NULL },
 	{ 0, "size", "SIZE", take_size, 0, NULL },
-	{ 0, "data_file", NULL, refuse_later, 0, NULL },
-	{ 0, "data_file_raw", NULL, refuse_later, 0, NULL },
 	{ 0, "encryption", NULL, refuse_later, 0, NULL },
 	{ 0, "encrypt.format", "luks", take_format, AT(encrypt), NULL },
 	{ 0, "encrypt.cipher_alg", "ALG", args_string, AT(luks_words[0]),
@@ -320,39 +321,48 @@ static int settle_backing(struct create_args *a, struct err *err)
 
 /* --- the file -------------------------------------------------------------- */
 
-/* *MADE: the file was not there before. An old one loses its content only when
- * its locks are ours. */
-static int open_target(struct hostfile **out, const struct create_args *a,
-		       bool *made, struct err *err)
-{
-	struct stat st;
-	struct hostfile *f;
-	int ret;
+/* A file to be filled. MADE: it was not there before. */
+struct target {
+	const char *path;
+	struct hostfile *f; /* NULL: not open */
+	bool made;
+};
 
-	*made = stat(a->image, &st) < 0 && errno == ENOENT;
-	if (!*made && S_ISREG(st.st_mode) && st.st_size && !a->force)
-		return err_set(err, -EEXIST, "the file exists and is not empty;"
-			       " choose another name, or --force");
-	ret = hostfile_open(&f, AT_FDCWD, a->image,
-			    HOSTFILE_RDWR | (*made ? HOSTFILE_CREATE : 0), err);
-	if (ret) {
-		*made = false;
+/* Take the locks, then empty it: an old one loses its content only when they
+ * are ours. A device is taken as it is. */
+static int take_over(struct hostfile *f, bool *made, struct err *err)
+{
+	struct host_stat st;
+	int ret = hostlock_take(f, HOSTLOCK_CREATE, err);
+
+	if (ret && ret != -EOPNOTSUPP) {
+		*made = false; /* another program's by now */
 		return ret;
 	}
-	ret = hostlock_take(f, HOSTLOCK_CREATE, err);
-	if (ret == -EOPNOTSUPP)
-		ret = 0;
-	if (ret)
-		*made = false; /* another program's by now */
-	if (!ret) {
+	ret = hostfile_stat(f, &st);
+	if (!ret && !st.block_device)
 		ret = hostfile_truncate(f, 0);
-		if (ret)
-			err_set_sys(err, ret, "cannot empty the file");
-	}
+	return ret ? err_set_sys(err, ret, "cannot empty the file") : 0;
+}
+
+static int open_target(struct target *t, bool force, unsigned flags,
+		       struct err *err)
+{
+	struct stat st;
+	int ret;
+
+	t->made = stat(t->path, &st) < 0 && errno == ENOENT;
+	if (!t->made && !force &&
+	    ((S_ISREG(st.st_mode) && st.st_size) || S_ISBLK(st.st_mode)))
+		return err_set(err, -EEXIST, "the file exists and is not empty;"
+			       " choose another name, or --force");
+	ret = hostfile_open(&t->f, AT_FDCWD, t->path,
+			    flags | HOSTFILE_RDWR |
+				    (t->made ? HOSTFILE_CREATE : 0), err);
 	if (ret)
-		hostfile_close(f);
+		t->made = false;
 	else
-		*out = f;
+		ret = take_over(t->f, &t->made, err);
 	return ret;
 }
 
@@ -407,28 +417,77 @@ static int get_key(struct create_args *a, struct create_luks_opts *luks,
 	return ret;
 }
 
+/* The image is open already, so that the two cannot be the same file; nor may
+ * the data file be the backing file, which would be emptied. */
+static int check_data_path(const struct create_args *a, const char *path,
+			   struct err *err)
+{
+	autofree char *back = a->backing_file ?
+				      cmd_beside(a->image, a->backing_file) :
+				      NULL;
+	struct stat st, other;
+
+	if (cmd_is_url(a->data_file))
+		return err_set(err, -EINVAL, "the data file must be a plain "
+			       "path; write ./NAME if there is a colon in it");
+	if (stat(path, &st) < 0)
+		return 0;
+	if ((stat(a->image, &other) == 0 && st.st_dev == other.st_dev &&
+	     st.st_ino == other.st_ino) ||
+	    (back && stat(back, &other) == 0 && st.st_dev == other.st_dev &&
+	     st.st_ino == other.st_ino))
+		return err_set(err, -EINVAL, "the data file is the image or its "
+			       "backing file; choose another name");
+	return 0;
+}
+
+static int open_data_file(struct create_args *a, struct target *t,
+			  struct err *err)
+{
+	int ret;
+
+	a->opts.data_file = a->data_file;
+	if (!a->data_file)
+		return 0;
+	ret = t->path ? check_data_path(a, t->path, err) :
+			err_set(err, -ENOMEM, "no memory for a name");
+	if (!ret)
+		ret = open_target(t, a->force, HOSTFILE_BLKDEV_OK, err);
+	if (ret)
+		err_wrap(err, "data file '%s'", a->data_file);
+	a->opts.data = t->f;
+	return ret;
+}
+
+/* While the locks are held, so that it is nobody else's by now. */
+static int close_target(struct target *t, int ret, struct err *err)
+{
+	if (ret && t->made)
+		unlink(t->path);
+	if (t->f)
+		hostfile_close(t->f);
+	return !ret && t->made ? sync_folder(t->path, err) : ret;
+}
+
 static int make(struct create_args *a, struct err *err)
 {
-	struct hostfile *f = NULL;
+	autofree char *path = a->data_file ?
+				      cmd_beside(a->image, a->data_file) : NULL;
+	struct target image = { .path = a->image }, data = { .path = path };
 	struct progress p;
-	bool made = false;
-	int ret = open_target(&f, a, &made, err);
+	int ret = open_target(&image, a->force, 0, err);
 
+	if (!ret)
+		ret = open_data_file(a, &data, err);
 	if (!ret) {
 		progress_begin(&p, a->progress && !a->quiet);
 		a->opts.progress = progress_update;
 		a->opts.progress_arg = &p;
-		ret = create_image(f, &a->opts, err);
+		ret = create_image(image.f, &a->opts, err);
 		progress_end(&p);
 	}
-	/* while the locks are held, so that it is nobody else's by now */
-	if (ret && made)
-		unlink(a->image);
-	if (f)
-		hostfile_close(f);
-	if (!ret && made)
-		ret = sync_folder(a->image, err);
-	return ret;
+	ret = close_target(&data, ret, err);
+	return close_target(&image, ret, err);
 }
 
 static void print_summary(const struct create_args *a)
@@ -448,6 +507,11 @@ static void print_summary(const struct create_args *a)
 		       err_escape(name, sizeof(name), o->backing_file,
 				  strlen(o->backing_file)),
 		       o->backing_format);
+	if (o->data_file)
+		printf(" data_file=%s data_file_raw=%s",
+		       err_escape(name, sizeof(name), o->data_file,
+				  strlen(o->data_file)),
+		       o->data_file_raw ? "on" : "off");
 	if (o->version == 2)
 		printf(" compat=0.10");
 	if (o->luks)
@@ -486,5 +550,6 @@ int cmd_create(int argc, char **argv)
 		free(a.luks_words[i]);
 	free(a.backing_file);
 	free(a.backing_format);
+	free(a.data_file);
 	return status;
 }

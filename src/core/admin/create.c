@@ -90,6 +90,8 @@ static int check_version2(const struct create_opts *o, struct err *err)
 		what = "extended_l2";
 	else if (o->luks && o->prealloc != CREATE_PREALLOC_OFF)
 		what = "preallocation of an encrypted image";
+	else if (o->data_file)
+		what = "data_file";
 	if (what)
 		return err_set(err, -EINVAL,
 			       "%s needs version 3; use compat=1.1", what);
@@ -133,6 +135,27 @@ static int check_backing(const struct create_opts *o, struct err *err)
 	return 0;
 }
 
+static int check_data_file(const struct create_opts *o, struct err *err)
+{
+	if (!o->data_file)
+		return o->data_file_raw ?
+			       err_set(err, -EINVAL, "data_file_raw without a "
+				       "data_file; name the file as well") :
+			       0;
+	if (!*o->data_file ||
+	    strlen(o->data_file) > QCOW2_MAX_DATA_FILE_NAME)
+		return err_set(err, -EINVAL, "the data file's name must have 1 "
+			       "to %u bytes", QCOW2_MAX_DATA_FILE_NAME);
+	if (o->data_file_raw && o->luks)
+		return err_set(err, -EINVAL, "data_file_raw and encryption "
+			       "exclude each other: raw is not encrypted");
+	if (o->data_file_raw && o->backing_file)
+		return err_set(err, -EINVAL, "data_file_raw and a backing file "
+			       "exclude each other: a raw data file is all of "
+			       "the disk");
+	return 0;
+}
+
 static int check_options(const struct create_opts *o, struct err *err)
 {
 	int ret = check_ranges(o, err);
@@ -143,6 +166,8 @@ static int check_options(const struct create_opts *o, struct err *err)
 		ret = check_extended(o, err);
 	if (!ret)
 		ret = check_backing(o, err);
+	if (!ret)
+		ret = check_data_file(o, err);
 	if (!ret && !codec_get(o->compression))
 		ret = err_set(err, -EINVAL, "compression type %u is not built "
 			      "in; use zlib", o->compression);
@@ -159,6 +184,10 @@ static void set_defaults(struct create_opts *o)
 		o->refcount_bits = 16;
 	if (o->size <= QCOW2_MAX_SIZE)
 		o->size = num_round_up(o->size, QCOW2_SECTOR);
+	/* who reads the tables must see the same as who reads the raw file,
+	 * also after somebody wrote to that alone */
+	if (o->data_file_raw && o->prealloc == CREATE_PREALLOC_OFF)
+		o->prealloc = CREATE_PREALLOC_METADATA;
 }
 
 /* --- layout ---------------------------------------------------------------- */
@@ -212,13 +241,14 @@ static int lay_out(struct creation *c)
 		l->n_l2 = num_div_ceil(l->n_data, g->l2_entries);
 	}
 	l->n_luks = geom_clusters(g, c->luks.len);
-	fix_refcounts(g, l, 1 + l->n_l1 + l->n_luks + l->n_l2 + l->n_data);
+	fix_refcounts(g, l, 1 + l->n_l1 + l->n_luks + l->n_l2 +
+				    (c->opts->data_file ? 0 : l->n_data));
 	l->reftable = 1;
 	l->refblock = l->reftable + l->n_reftable;
 	l->l1 = l->refblock + l->n_refblock;
 	l->luks = l->l1 + l->n_l1;
 	l->l2 = l->luks + l->n_luks;
-	l->data = l->l2 + l->n_l2;
+	l->data = c->opts->data_file ? 0 : l->l2 + l->n_l2;
 	if (l->n_reftable > QCOW2_MAX_REFTABLE_BYTES >> g->cluster_bits ||
 	    l->total >= QCOW2_HOST_OFFSET_MAX >> g->cluster_bits)
 		return err_set(c->err, -EFBIG, "that much preallocation does "
@@ -351,7 +381,8 @@ static int write_luks(struct creation *c)
 
 /* --- data ------------------------------------------------------------------ */
 
-static int write_zeroes(struct creation *c, uint64_t hoff, uint64_t len)
+static int write_zeroes(struct creation *c, struct hostfile *file,
+			uint64_t hoff, uint64_t len)
 {
 	autofree void *buf = mem_array(1, CHUNK);
 
@@ -359,7 +390,7 @@ static int write_zeroes(struct creation *c, uint64_t hoff, uint64_t len)
 		return -ENOMEM;
 	while (len) {
 		size_t n = (size_t)NUM_MIN(len, CHUNK);
-		int ret = hostfile_pwrite_full(c->file, buf, n, hoff);
+		int ret = hostfile_pwrite_full(file, buf, n, hoff);
 
 		if (ret < 0)
 			return ret;
@@ -372,17 +403,21 @@ static int write_zeroes(struct creation *c, uint64_t hoff, uint64_t len)
 
 static int reserve_data(struct creation *c)
 {
+	struct hostfile *file = c->opts->data_file ? c->opts->data : c->file;
 	uint64_t hoff = c->lay.data << c->g.cluster_bits;
 	uint64_t len = c->lay.n_data << c->g.cluster_bits;
 	int ret = 0;
 
+	if (c->opts->data_file)
+		len = NUM_MIN(len, c->g.size);
+
 	if (!len || c->opts->prealloc < CREATE_PREALLOC_FALLOC)
 		return 0;
 	if (c->opts->prealloc == CREATE_PREALLOC_FALLOC)
-		ret = hostfile_allocate(c->file, hoff, len);
+		ret = hostfile_allocate(file, hoff, len);
 	/* A host that cannot reserve gets the room by writing it. */
 	if (c->opts->prealloc == CREATE_PREALLOC_FULL || ret == -EOPNOTSUPP)
-		ret = write_zeroes(c, hoff, len);
+		ret = write_zeroes(c, file, hoff, len);
 	if (ret)
 		return err_set_sys(c->err, ret,
 				   "cannot preallocate %" PRIu64 " bytes", len);
@@ -414,6 +449,10 @@ static void header_fields(const struct creation *c, struct header *h)
 		h->incompatible |= QCOW2_INCOMPAT_COMPRESSION;
 	if (o->extended_l2)
 		h->incompatible |= QCOW2_INCOMPAT_EXTL2;
+	if (o->data_file)
+		h->incompatible |= QCOW2_INCOMPAT_DATA_FILE;
+	if (o->data_file_raw)
+		h->autoclear |= QCOW2_AUTOCLEAR_DATA_FILE_RAW;
 	if (o->lazy_refcounts)
 		h->compatible |= QCOW2_COMPAT_LAZY_REFCOUNTS;
 }
@@ -440,6 +479,10 @@ static int append_rest(const struct creation *c, struct header *h, void *buf,
 				       QCOW2_EXT_BACKING_FORMAT,
 				       o->backing_format,
 				       (uint32_t)strlen(o->backing_format));
+	if (!ret && o->data_file)
+		ret = headerext_append(buf, cap, &pos, QCOW2_EXT_DATA_FILE,
+				       o->data_file,
+				       (uint32_t)strlen(o->data_file));
 	if (!ret && h->version >= 3 &&
 	    pos + 8 + num_round_up(len, 8) + 8 + name_len <= cap)
 		ret = headerext_append(buf, cap, &pos, QCOW2_EXT_FEATURE_NAMES,
@@ -447,7 +490,7 @@ static int append_rest(const struct creation *c, struct header *h, void *buf,
 	if (!ret)
 		ret = headerext_append(buf, cap, &pos, QCOW2_EXT_END, NULL, 0);
 	if (ret || name_len > cap - pos)
-		return err_set(c->err, -EINVAL, "the backing file's name does "
+		return err_set(c->err, -EINVAL, "the names of its files do "
 			       "not fit a header cluster of %zu bytes; use a "
 			       "larger cluster_size or a shorter name", cap);
 	if (name_len) {
@@ -470,6 +513,22 @@ static int build_header(const struct creation *c, void *buf)
 	return ret;
 }
 
+/* All of it before the image that names it. */
+static int finish_data_file(struct creation *c)
+{
+	struct host_stat st;
+	int ret = hostfile_stat(c->opts->data, &st);
+
+	if (!ret && st.block_device && st.size < c->g.size)
+		ret = -ENOSPC;
+	else if (!ret && !st.block_device)
+		ret = hostfile_truncate(c->opts->data, c->g.size);
+	if (!ret)
+		ret = hostfile_sync(c->opts->data);
+	return ret ? err_set_sys(c->err, ret, "cannot make the data file "
+				 "%" PRIu64 " bytes long", c->g.size) : 0;
+}
+
 static int write_host(struct creation *c, uint8_t *head)
 {
 	size_t rest = (size_t)c->g.cluster_size - QCOW2_SECTOR;
@@ -485,6 +544,8 @@ static int write_host(struct creation *c, uint8_t *head)
 		ret = write_luks(c);
 	if (!ret)
 		ret = reserve_data(c);
+	if (!ret && c->opts->data_file)
+		ret = finish_data_file(c);
 	if (ret)
 		return ret;
 	if (rest)

@@ -26,6 +26,11 @@ struct create_opts {
 	const char *backing_file; /* as it is stored in the header, or NULL */
 	const char *backing_format; /* "raw" or "qcow2"; needed with a file */
 	const struct create_luks_opts *luks; /* NULL: not encrypted */
+	/* external data file: its name as it is stored, or NULL; the file itself,
+	 * empty, which gets the disk's size; whether it is the disk as raw */
+	const char *data_file;
+	struct hostfile *data;
+	bool data_file_raw;
 	enum create_prealloc prealloc;
 	/* called now and then with 0..1000 permille; may be NULL */
 	void (*progress)(void *arg, unsigned permille);
@@ -37,7 +42,8 @@ struct create_opts {
  * cluster it uses, L1 table, preallocation. Synced on return: two F. 0;
  * -EINVAL an option outside its range (text says the range); -EFBIG a size
  * that the cluster size cannot map; -ENOSPC; -errno of the host. On failure
- * FILE's content is undefined.
+ * FILE's content is undefined, and that of a data file. With one there are three F,
+ * its own first.
  */
 int create_image(struct hostfile *file, const struct create_opts *opts,
 		 struct err *err);

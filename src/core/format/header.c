@@ -318,7 +318,7 @@ bool header_data_raw(const struct header *h)
 {
 	return h->incompatible & QCOW2_INCOMPAT_DATA_FILE &&
 	       h->autoclear & QCOW2_AUTOCLEAR_DATA_FILE_RAW &&
-	       !h->backing_offset;
+	       !h->backing_offset && h->crypt_method == QCOW2_CRYPT_NONE;
 }
 
 void header_geom(const struct header *h, struct geom *g)
