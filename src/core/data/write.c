@@ -46,6 +46,25 @@ static void extend_run(struct disk *d, struct cow_run *run, uint64_t end)
 	}
 }
 
+/* In a data file there is one place, ours for ever. What is around LEN bytes at
+ * GOFF need not be filled where the file has a hole: that is as stable as what
+ * is written, with the data file's F [R1]. */
+static void own_place(struct disk *d, struct cow_run *run, uint64_t goff,
+		      uint64_t len)
+{
+	uint64_t end = NUM_MIN(run->goff + run->len, d->geom->size);
+	uint64_t hole;
+	bool data;
+
+	run->own = true;
+	run->hoff = run->goff;
+	if (!run->zero || (goff == run->goff && goff + len >= end))
+		return;
+	run->fresh = hostfile_next_extent(d->data, run->hoff, &data, &hole) ==
+			     0 &&
+		     !data && hole >= end;
+}
+
 /* Which units the start of [GOFF, GOFF + LEN) is written to. *E: what they are,
  * or the first of them when they need new clusters. */
 static int plan_run(struct disk *d, uint64_t goff, uint64_t len,
@@ -70,10 +89,8 @@ static int plan_run(struct disk *d, uint64_t goff, uint64_t len,
 	run->own = e->copied;
 	run->moved = !run->own && e->hoff;
 	run->hoff = e->hoff;
-	if (g->data_file) { /* there is one place, ours for ever */
-		run->own = true;
-		run->hoff = run->goff;
-	}
+	if (g->data_file)
+		own_place(d, run, goff, len);
 	if (!run->own)
 		extend_run(d, run, end);
 	return 0;
