@@ -155,6 +155,7 @@ locks_of() # PID: bytes locked in in/d
 }
 hold() # MODE: QEMU holds the data file, through a copy of the image
 {
+	rm -f held
 	# shellcheck disable=SC2046
 	qemu-io $([ "$1" = rw ] || echo -r) -f qcow2 copy <go >held 2>&1 &
 	holder=$!
