@@ -32,6 +32,9 @@ int rebase_image(struct image *img, const char *name, const char *format,
 
 	if (r < 0)
 		return r;
+	if (name && img->geom.data_raw)
+		return err_set(err, -EINVAL,
+			       "its data file is the disk as raw, and that goes with no backing file");
 	r = gate_quiesce(img);
 	if (r < 0)
 		return err_set_sys(err, r, "cannot change the header");
