@@ -259,8 +259,10 @@ static int step_snapshot(struct history *h, bool qemu)
 		return step_io(h, qemu);
 	if (!s->name[0])
 		return snap_create(h, qemu, s);
-	/* QEMU applies none to a disk that has a bitmap */
-	return history_random(h, 2) && !(qemu && h->bitmap.there)
+	/* QEMU applies none to a disk that has a bitmap; and both count the new
+	 * tree before they drop the old one, which narrow counts must bear */
+	return history_random(h, 2) && !(qemu && h->bitmap.there) &&
+			       have + 2 <= max
 		       ? snap_apply(h, qemu, s)
 		       : snap_delete(h, qemu, s);
 }

@@ -43,9 +43,6 @@ const char *history_text(const struct history_kind *k, char buf[240])
 	return buf;
 }
 
-/* Until they are there. */
-#define HAVE_DATA_FILE 0
-
 /* What version 3 has and version 2 has not. */
 static void draw_v3(struct history *h)
 {
@@ -56,7 +53,7 @@ static void draw_v3(struct history *h)
 	k->lazy = chance(h, 15);
 	k->bitmap = chance(h, 25);
 	k->extended_l2 = k->cluster_bits >= 14 && chance(h, 50);
-	if (chance(h, 20) && HAVE_DATA_FILE)
+	if (chance(h, 20))
 		k->data_file = chance(h, 50) ? HISTORY_DATA_FILE
 					     : HISTORY_DATA_FILE_RAW;
 }
