@@ -35,6 +35,7 @@ int payload_read_raw(struct disk *d, void *buf, size_t len, uint64_t hoff)
 int payload_write_raw(struct disk *d, const void *buf, size_t len,
 		      uint64_t hoff)
 {
+	size_t tail = 0;
 	int r = 0;
 
 	/* A data file is as long as the disk, whose last cluster may be cut
@@ -42,11 +43,20 @@ int payload_write_raw(struct disk *d, const void *buf, size_t len,
 	if (d->geom->data_file) {
 		if (hoff >= d->geom->size)
 			return 0;
-		len = (size_t)NUM_MIN(len, d->geom->size - hoff);
+		if (len > d->geom->size - hoff)
+			tail = len - (size_t)(d->geom->size - hoff);
+		len -= tail;
 	} else {
 		r = rolescan_check(d->meta, hoff, len, ROLE_DATA);
 	}
-	return r < 0 ? r : hostfile_pwrite_full(d->data, buf, len, hoff);
+	if (r == 0)
+		r = hostfile_pwrite_full(d->data, buf, len, hoff);
+	/* What QEMU adds to the file when the disk grows does not decrypt to
+	 * zeroes; a device may have no room for it, nor can it grow. */
+	if (r == 0 && tail && d->crypt)
+		(void)!hostfile_pwrite_full(d->data, (const char *)buf + len,
+					    tail, hoff + len);
+	return r;
 }
 
 int payload_zero(struct disk *d, uint64_t len, uint64_t hoff, bool unmap)
