@@ -319,10 +319,13 @@ start_strace()
 	wait_for 10 grep -q attached strace.err || fail "strace: $(cat strace.err)"
 	sleep 0.2
 }
+strace_over() { ! grep -qs '^State:.[^Z]' "/proc/$strace_pid/status"; }
 stop_strace()
 {
 	kill -INT "$strace_pid"
-	wait "$strace_pid" || true
+	# often in a subshell, whose child it is not; the next one cannot attach
+	# before it has let go
+	wait_for 10 strace_over || fail "strace does not end"
 	grep -cE '(fdatasync|fsync|sync_file_range|syncfs|sync|msync)\(' "$strace_log" || true
 }
 

@@ -17,7 +17,7 @@ opts()
 {
 	echo "driver=qcow2,encrypt.format=$1,encrypt.key-secret=s,file.filename=$2"
 }
-object=(--object secret,id=s,file=key)
+object=(--object "secret,id=s,file=key")
 
 # QEMU measures its key derivation, and gives up on a busy machine.
 try_make()
@@ -70,6 +70,7 @@ both_ways()
 	umount_wait mnt
 }
 
+# shellcheck disable=SC2054 # commas that belong to the options
 combos=(
 	cipher-alg=aes-256,encrypt.cipher-mode=xts,encrypt.ivgen-alg=plain64
 	cipher-alg=aes-128,encrypt.cipher-mode=cbc,encrypt.ivgen-alg=essiv,encrypt.ivgen-hash-alg=sha256

@@ -138,8 +138,8 @@ sum=$(sum_of bad)
 refuses "changed since" "$RAWCOW" check --undo-apply=undo bad
 [ "$sum" = "$(sum_of bad)" ] || fail "a refused undo has changed the image"
 cp repaired bad
-head -c 5000 undo >cut
-refuses "damaged" "$RAWCOW" check --undo-apply=cut bad
+head -c 5000 undo >cut.undo
+refuses "damaged" "$RAWCOW" check --undo-apply=cut.undo bad
 refuses "no undo file" "$RAWCOW" check --undo-apply=good bad
 refuses "goes with -r" "$RAWCOW" check --undo=x bad
 cmp bad repaired || fail "a refused undo has changed the image"

@@ -14,6 +14,15 @@ expect_watch()
 	[ "$line" = "$1 $1 $2" ] || fail "the open file shows '$line', not $1 $2"
 }
 
+# That program ends.
+end_watch()
+{
+	# shellcheck disable=SC1083,SC2093 # a descriptor's variable, no command
+	exec {watch[1]}>&-
+	# shellcheck disable=SC2154 # set by coproc
+	wait "$watch_PID"
+}
+
 for cache in writeback writethrough none; do
 	for place in mnt dir; do
 		rm -rf mnt dir img
@@ -46,8 +55,7 @@ for cache in writeback writethrough none; do
 		"$HELPERS" write two.raw 10000000 100000 5
 		same_file "$disk" two.raw
 		refuses "no snapshot.*gone" "$RAWCOW" snapshot -a gone $place
-		exec {watch[1]}>&-
-		wait "$watch_PID"
+		end_watch
 		umount_wait $place
 		check_clean img
 		same_content img two.raw
@@ -83,8 +91,7 @@ for cache in writeback writethrough; do
 	expect_watch "$(peek large.raw $((1 << 20)) 1)" $((20 << 20))
 	"$HELPERS" write mnt 18M 1M 4
 	"$HELPERS" write large.raw 18M 1M 4
-	exec {watch[1]}>&-
-	wait "$watch_PID"
+	end_watch
 	umount_wait mnt
 	check_clean img
 	same_content img large.raw

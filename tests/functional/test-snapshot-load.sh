@@ -51,7 +51,7 @@ for ((k = 1; k <= n; k++)); do
 	base=$(cat "base$k")
 	for ((w = 0; w < writers; w++)); do
 		read -r kmin _ _ kmax < <(sed -n $((w + 1))p "window-cs$k")
-		history= jmin=0 jmax=0
+		history='' jmin=0 jmax=0
 		if [ "$base" != none ]; then
 			history=$(cat "history$base.$w")
 			read -r jmin _ _ jmax < <(sed -n $((w + 1))p "apply$k")

@@ -108,11 +108,11 @@ same_file $snaps/@3/disk.raw two.raw
 ! stat $snaps/cmd 2>/dev/null || fail "what is that?"
 "$RAWCOW" snapshot -c cmd mnt
 same_file $snaps/cmd/disk.raw two.raw
-ls $snaps | grep -qx cmd || fail "not listed"
+printf "%s\n" $snaps/* | grep -q "/cmd$" || fail "not listed"
 "$RAWCOW" snapshot -d cmd mnt
 ! stat $snaps/cmd 2>/dev/null || fail "still there"
 ! stat $snaps/cmd/disk.raw 2>/dev/null || fail "its disk is still there"
-! ls $snaps | grep -qx cmd || fail "still listed"
+! printf "%s\n" $snaps/* | grep -q "/cmd$" || fail "still listed"
 "$RAWCOW" snapshot -c cmd mnt
 "$HELPERS" write mnt/disk.raw 0 1M 5
 cp mnt/disk.raw now.raw
