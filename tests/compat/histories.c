@@ -17,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/num.h"
 #include "core/admin/resize.h"
@@ -25,6 +27,7 @@
 #include "tests/compat/history.h"
 
 #define OPS 3 /* of one step at most */
+#define WORKERS 2
 
 enum op { OP_WRITE, OP_ZERO, OP_UNMAP, OP_COMPRESSED };
 
@@ -384,56 +387,98 @@ static int run(uint64_t i, unsigned steps, bool verbose)
 	return r;
 }
 
-static const struct option options[] = {
-	{"first", required_argument, NULL, 'f'},
-	{"count", required_argument, NULL, 'c'},
-	{"steps", required_argument, NULL, 's'},
-	{"verbose", no_argument, NULL, 'v'},
-	{0},
+/* Which histories, and how. */
+struct plan {
+	uint64_t first, count;
+	unsigned steps;
+	bool verbose;
 };
 
-int main(int argc, char **argv)
+/* Every WORKERS-th history from the ME-th on, in a folder of its own. */
+static uint64_t work(const struct plan *p, unsigned me)
 {
-	const char *scale = getenv("RAWCOW_TEST_SCALE");
-	uint64_t first = 0, count = 2000, bad = 0;
-	unsigned steps = 4;
-	bool verbose = false;
 	char folder[64];
+	uint64_t bad = 0;
 
-	if (scale && !strcmp(scale, "small"))
-		count = 60;
-	if (scale && !strcmp(scale, "full"))
-		count = 10000;
-	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-		if (o == '?')
-			return 2;
-		if (o == 'f')
-			first = strtoull(optarg, NULL, 0);
-		if (o == 'c')
-			count = strtoull(optarg, NULL, 0);
-		if (o == 's')
-			steps = (unsigned)strtoul(optarg, NULL, 0);
-		if (o == 'v')
-			verbose = true;
-	}
-	if (!getenv("RAWCOW")) {
-		fprintf(stderr, "RAWCOW names the program to test\n");
-		return 2;
-	}
 	combo_enter(folder);
-	if (combo_run("qemu-img", "--version", NULL) ||
-	    combo_run("qemu-io", "--version", NULL)) {
-		printf("SKIPPED: qemu-img or qemu-io is not installed\n");
-		combo_run("rm", "-rf", folder, NULL);
-		return 77;
-	}
-	for (uint64_t i = first; i < first + count && bad < 10; i++)
-		bad += run(i, steps, verbose) != 0;
-	printf("%" PRIu64 " histories of %u steps, %" PRIu64 " failed\n", count,
-	       steps, bad);
-	if (bad && count == 1)
+	for (uint64_t i = me; i < p->count && bad < 10; i += WORKERS)
+		bad += run(p->first + i, p->steps, p->verbose) != 0;
+	if (bad && p->count == 1)
 		printf("files are in %s\n", folder);
 	else
 		combo_run("rm", "-rf", folder, NULL);
+	return bad;
+}
+
+/* How many workers met a failure. */
+static unsigned run_all(const struct plan *p)
+{
+	unsigned bad = 0;
+	int status;
+
+	fflush(NULL);
+	for (unsigned me = 0; me < WORKERS; me++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			abort();
+		if (!pid)
+			exit(work(p, me) ? 1 : 0);
+	}
+	while (wait(&status) > 0)
+		bad += status != 0;
+	return bad;
+}
+
+static const struct option options[] = {
+	{ "first", required_argument, NULL, 'f' },
+	{ "count", required_argument, NULL, 'c' },
+	{ "steps", required_argument, NULL, 's' },
+	{ "verbose", no_argument, NULL, 'v' },
+	{ 0 },
+};
+
+static int get_plan(struct plan *p, int argc, char **argv)
+{
+	const char *scale = getenv("RAWCOW_TEST_SCALE");
+
+	*p = (struct plan){ .count = 2000, .steps = 4 };
+	if (scale && !strcmp(scale, "small"))
+		p->count = 60;
+	if (scale && !strcmp(scale, "full"))
+		p->count = 10000;
+	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+		if (o == '?')
+			return -1;
+		if (o == 'f')
+			p->first = strtoull(optarg, NULL, 0);
+		if (o == 'c')
+			p->count = strtoull(optarg, NULL, 0);
+		if (o == 's')
+			p->steps = (unsigned)strtoul(optarg, NULL, 0);
+		if (o == 'v')
+			p->verbose = true;
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct plan p;
+	unsigned bad;
+
+	if (get_plan(&p, argc, argv) || !getenv("RAWCOW")) {
+		fprintf(stderr, "usage: RAWCOW=PROGRAM histories [--first I] "
+				"[--count N] [--steps N] [--verbose]\n");
+		return 2;
+	}
+	if (system("{ qemu-img --version && qemu-io --version; } "
+		   ">/dev/null 2>&1")) {
+		printf("SKIPPED: qemu-img or qemu-io is not installed\n");
+		return 77;
+	}
+	bad = run_all(&p);
+	printf("%" PRIu64 " histories of %u steps: %s\n", p.count, p.steps,
+	       bad ? "FAILED" : "good");
 	return bad != 0;
 }
