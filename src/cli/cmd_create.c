@@ -108,15 +108,17 @@ static int take_size(void *into, const char *name, const char *value,
 	return args_size(&a->opts.size, name, value, err);
 }
 
-/* Options of QEMU that have no meaning here unless they are off. */
-static int refuse_later(void *field, const char *name, const char *value,
-			struct err *err)
+/* QEMU's old name for legacy AES. */
+static int take_encryption(void *field, const char *name, const char *value,
+			   struct err *err)
 {
+	bool on;
+	int ret = args_on_off(&on, name, value, err);
+
 	(void)field;
-	if (!strcmp(value, "off"))
-		return 0;
-	return err_set(err, -ENOTSUP, "%s is not supported yet; leave it out",
-		       name);
+	return ret || !on ? ret
+			  : err_set(err, -ENOTSUP,
+				    "encryption=on is the old AES, which is weak; use encrypt.format=luks");
 }
 
 static int take_format(void *field, const char *name, const char *value,
@@ -177,7 +179,7 @@ static const struct args_opt keys[] = {
 	{ 0, "data_file_raw", "on|off", args_on_off,
 	  AT(opts.data_file_raw), NULL },
 	{ 0, "size", "SIZE", take_size, 0, NULL },
-	{ 0, "encryption", NULL, refuse_later, 0, NULL },
+	{ 0, "encryption", NULL, take_encryption, 0, NULL },
 	{ 0, "encrypt.format", "luks", take_format, AT(encrypt), NULL },
 	{ 0, "encrypt.cipher_alg", "ALG", args_string, AT(luks_words[0]),
 	  NULL },

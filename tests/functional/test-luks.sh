@@ -146,6 +146,7 @@ luks=encrypt.format=luks,encrypt.iter-time=10
 refuses "UTF-8" "$RAWCOW" create -o $luks --key-file bytes new 1M
 refuses "passphrase.*--key-file" setsid -w "$RAWCOW" create -o $luks new 1M
 refuses "weak" "$RAWCOW" create -o encrypt.format=aes --key-file key new 1M
+refuses "weak.*luks" "$RAWCOW" create -o encryption=on --key-file key new 1M
 refuses "serpent" "$RAWCOW" create -o $luks,encrypt.cipher-alg=serpent-256 --key-file key new 1M
 refuses "key-file" "$RAWCOW" create -o $luks,encrypt.key-secret=s --key-file key new 1M
 refuses "encrypt.format=luks" "$RAWCOW" create --key-file key new 1M

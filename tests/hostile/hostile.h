@@ -10,7 +10,7 @@
 #include "lib/imgbuild.h"
 
 #define BROKEN 1     /* check: defects were found */
-#define SOME_ERROR 2 /* any: what is not supported yet */
+#define SOME_ERROR 2 /* any */
 
 struct expect {
 	int info;
