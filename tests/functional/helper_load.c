@@ -132,6 +132,7 @@ int helpers_load_verify(int argc, char **argv)
 	uint64_t jmin = helpers_num(argv[6]), jmax = helpers_num(argv[7]);
 	uint64_t kmin = helpers_num(argv[8]), kmax = helpers_num(argv[9]);
 	char *got = helpers_buffer(size), *want = helpers_buffer(size);
+	int r = 0;
 
 	(void)argc;
 	helpers_pread(fd, got, size, base);
@@ -145,11 +146,15 @@ int helpers_load_verify(int argc, char **argv)
 			if (memcmp(got, want, size))
 				continue;
 			printf("%s%" PRIu64 "-%" PRIu64 ",\n", argv[5], j, k);
-			return 0;
+			goto out;
 		}
 	}
 	fprintf(stderr, "no moment of the writer looks like this\n");
-	return 1;
+	r = 1;
+out:
+	free(got);
+	free(want);
+	return r;
 }
 
 /* watch FILE OFF: hold it open and mapped; for each line of input print the

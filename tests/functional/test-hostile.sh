@@ -37,6 +37,8 @@ traced()
 	shift
 	(
 		[ "$scale" != normal ] || ulimit -t 2
+		# the search for leaks does not work under strace
+		export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 		exec strace -f -qq -e trace=open,openat,openat2,creat,connect,ptrace \
 			-o trace timeout 10 "$@" >out 2>&1
 	) &
