@@ -102,7 +102,7 @@ static const struct {
 	{ SEED_SLOT_EARLY, "slot-early", "R11", BY_SLOTS, { 0, -1 } },
 	{ SEED_REBUILD_EARLY, "rebuild-early", "R1 R7", BY_REPAIR,
 	  { 14, -1 } },
-	{ SEED_MOVED_EARLY, "moved-early", "R1 R2", BY_REPAIR, { 53, -1 } },
+	{ SEED_MOVED_EARLY, "moved-early", "R1 R2", BY_REPAIR, { 62, -1 } },
 	{ SEED_UNGUARDED, "unguarded", "guard", BY_REPAIR, { 31, -1 } },
 	{ SEED_UNDO_LATE, "undo-late", "R1", BY_REPAIR, { 0, -1 } },
 };
@@ -195,7 +195,7 @@ static bool hunt(unsigned b, bool verbose)
 				  .product_max = 512 };
 	unsigned tries = bugs[b].how == BY_HELD_READER ? 6 :
 			 bugs[b].how == BY_SLOTS ? 1 : 600, i;
-	double end = now() + 30;
+	double end = now() + 60;
 	bool caught = false;
 
 	if (workload_start(&r))
