@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/size.h"
+#include "core/admin/create.h"
 #include "core/image/image.h"
 
 #define OPTS_MAX 32
@@ -329,6 +330,19 @@ int args_format(void *field, const char *name, const char *value,
 
 	(void)field;
 	return args_word(name, value, words, err);
+}
+
+int args_prealloc(void *field, const char *name, const char *value,
+		  struct err *err)
+{
+	static const char *const words[] = { "off", "metadata", "falloc",
+					     "full", NULL };
+	int i = args_word(name, value, words, err);
+
+	if (i < 0)
+		return i;
+	*(enum create_prealloc *)field = (enum create_prealloc)i;
+	return 0;
 }
 
 int args_backing(void *field, const char *name, const char *value,

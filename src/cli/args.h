@@ -95,6 +95,7 @@ args_take args_fd;	/* int: an open file descriptor */
 args_take args_output;	/* bool: true for json, false for human */
 args_take args_format;	/* none: qcow2 and nothing else */
 args_take args_backing; /* enum image_backing: dir, none, any */
+args_take args_prealloc; /* enum create_prealloc: off, metadata... */
 
 /* The index of VALUE in WORDS (ends with NULL), or -EINVAL with text. */
 int args_word(const char *name, const char *value, const char *const *words,

@@ -74,19 +74,6 @@ static int take_cluster_size(void *field, const char *name, const char *value,
 	return ret;
 }
 
-static int take_preallocation(void *field, const char *name, const char *value,
-			      struct err *err)
-{
-	static const char *const words[] = { "off", "metadata", "falloc",
-					     "full", NULL };
-	int i = args_word(name, value, words, err);
-
-	if (i < 0)
-		return i;
-	*(enum create_prealloc *)field = (enum create_prealloc)i;
-	return 0;
-}
-
 static int take_compression(void *field, const char *name, const char *value,
 			    struct err *err)
 {
@@ -165,7 +152,7 @@ static const struct args_opt keys[] = {
 	  AT(opts.cluster_size), NULL },
 	{ 0, "refcount_bits", "1..64", take_refcount_bits,
 	  AT(opts.refcount_bits), NULL },
-	{ 0, "preallocation", "off|metadata|falloc|full", take_preallocation,
+	{ 0, "preallocation", "off|metadata|falloc|full", args_prealloc,
 	  AT(opts.prealloc), NULL },
 	{ 0, "compression_type", "zlib|zstd", take_compression,
 	  AT(opts.compression), NULL },

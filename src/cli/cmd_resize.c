@@ -24,19 +24,6 @@ struct resize_args {
 	struct keys keys;
 };
 
-static int take_prealloc(void *field, const char *name, const char *value,
-			 struct err *err)
-{
-	static const char *const words[] = { "off", "metadata", "falloc",
-					     "full", NULL };
-	int i = args_word(name, value, words, err);
-
-	if (i < 0)
-		return i;
-	*(enum create_prealloc *)field = (enum create_prealloc)i;
-	return 0;
-}
-
 static int check_args(void *into, struct err *err)
 {
 	const struct resize_args *a = into;
@@ -58,7 +45,7 @@ static const struct args_opt options[] = {
 	{ 0, "shrink", NULL, args_flag, AT(shrink),
 	  "allow the disk to get smaller: what lies behind\n"
 	  "the new end is lost" },
-	{ 0, "preallocation", "MODE", take_prealloc, AT(prealloc),
+	{ 0, "preallocation", "MODE", args_prealloc, AT(prealloc),
 	  "when growing: off, metadata (map what is new),\n"
 	  "falloc (and have room for it), full (and write it)" },
 	ARGS_KEYS,

@@ -1,7 +1,6 @@
 /*
- * chain: the backing files behind an image and the external data file beside it,
- * opened under the policy of docs/security.md: plain paths only, never a format that is guessed, and by
- * default only below the folder of the image that names them.
+ * chain: the backing files behind an image. Each is a target
+ * (core/image/target.h) whose format is never guessed.
  */
 #pragma once
 
@@ -10,6 +9,8 @@
 #include "core/format/qcow2.h"
 #include "core/image/image.h"
 
+struct target;
+
 /* The files of a chain so far, to find loops. */
 struct chain {
 	struct {
@@ -17,7 +18,7 @@ struct chain {
 	} id[QCOW2_MAX_CHAIN];
 	unsigned n;
 	bool refused; /* the policy forbade a file */
-	bool named; /* the error text names the file at fault already */
+	bool named;   /* the error text names the file at fault already */
 };
 
 struct chain_backing {
@@ -31,6 +32,14 @@ struct chain_backing {
 int chain_add(struct chain *chain, struct hostfile *file, struct err *err);
 
 /*
+ * Say in ERR that T is at fault, the error being R. Of a long chain only the
+ * file at fault is named. A refusal by policy names what it refuses itself, and
+ * needs the image that asked for it.
+ */
+void chain_name_culprit(struct chain *chain, int r, struct err *err,
+			const struct target *t);
+
+/*
  * Open what the header of IMG names (CLUSTER: its first cluster; EXT: its
  * extensions), or what OPTS name instead, and hang it behind img->disk. 0 also
  * when there is none. -EPERM: the policy forbids it; -ENOENT, -EINVAL (format
@@ -39,15 +48,6 @@ int chain_add(struct chain *chain, struct hostfile *file, struct err *err);
 int chain_open_backing(struct image *img, const struct headerext_list *ext,
 		       const uint8_t *cluster, const struct image_opts *opts,
 		       struct chain *chain, struct err *err);
-/*
- * The same for the external data file of an image that has one, which CHAIN
- * notes too; img->data_file and img->disk.data are set. It is opened to write
- * unless the image is read-only. -EINVAL also: OPTS name one for an image that
- * has none; -EUCLEAN: a raw one is shorter than the disk.
- */
-int chain_open_data_file(struct image *img, const struct headerext_list *ext,
-			 const struct image_opts *opts, struct chain *chain,
-			 struct err *err);
 void chain_close_backing(struct chain_backing *b);
 
 /* Blocks of 512 bytes that the host holds for it and all behind it. */

@@ -11,6 +11,7 @@
 #include "core/format/qcow2.h"
 #include "core/host/hostlock.h"
 #include "core/image/claim.h"
+#include "core/image/datafile.h"
 #include "core/image/snaplist.h"
 #include "core/image/unlock.h"
 
@@ -321,7 +322,7 @@ int open_image(struct image **out, struct hostfile *file,
 	if (r == 0)
 		r = set_up(img, &p, opts, err);
 	if (r == 0 && !opts->no_backing)
-		r = chain_open_data_file(img, &p.ext, opts, chain, err);
+		r = datafile_open(img, &p.ext, opts, chain, err);
 	if (r == 0 && !opts->no_backing)
 		r = chain_open_backing(img, &p.ext, p.cluster, opts, chain,
 				       err);
