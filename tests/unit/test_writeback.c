@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/meta/atonce.h"
 #include "metafix.h"
 #include "suite.h"
 
@@ -258,7 +259,7 @@ START_TEST(failed_sync)
 		atomic_store(&fx.m.data_unsynced, true);
 		ck_assert_int_eq(writeback_flush(&fx.m), -EIO);
 		ck_assert_int_eq(writeback_all(&fx.m), -EIO);
-		ck_assert_int_eq(writeback_set_features(&fx.m, 2, 0), -EIO);
+		ck_assert_int_eq(atonce_features(&fx.m, 2, 0), -EIO);
 		alloc_mature(&fx.m);
 		ck_assert_uint_eq(hostrecord_len(fx.rec), changes);
 		end();
@@ -306,7 +307,7 @@ END_TEST
 START_TEST(features)
 {
 	build(4, 0);
-	ck_assert_int_eq(writeback_set_features(&fx.m, 2, 1), 0);
+	ck_assert_int_eq(atonce_features(&fx.m, 2, 1), 0);
 	ck_assert_str_eq(metafix_log(&fx), "WS");
 	ck_assert_uint_eq(imgbuild_header_get(&fx.b, IMGBUILD_INCOMPAT), 2);
 	ck_assert_uint_eq(imgbuild_header_get(&fx.b, IMGBUILD_AUTOCLEAR), 1);

@@ -15,6 +15,7 @@
 #include "core/format/qcow2.h"
 #include "core/image/open.h"
 #include "core/image/snaplist.h"
+#include "core/meta/atonce.h"
 #include "core/meta/l2map.h"
 #include "core/meta/rolescan.h"
 
@@ -178,7 +179,7 @@ static int put_lazy(struct work *w, bool on)
 		m->header.compatible |= QCOW2_COMPAT_LAZY_REFCOUNTS;
 	if (m->header.compatible == before)
 		return 0;
-	r = writeback_put_header(m);
+	r = atonce_header(m);
 	return r < 0 ? err_set_sys(w->err, r, "cannot write the header") : 0;
 }
 

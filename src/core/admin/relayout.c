@@ -9,6 +9,7 @@
 #include "core/format/headerext.h"
 #include "core/format/qcow2.h"
 #include "core/image/open.h"
+#include "core/meta/atonce.h"
 
 struct work {
 	struct meta *m;
@@ -103,7 +104,7 @@ static int no_room(struct work *w)
 static int put_sector0(struct work *w, const struct header *h,
 		       const uint8_t *sector)
 {
-	int r = writeback_replace_header(w->m, h, sector);
+	int r = atonce_replace_header(w->m, h, sector);
 
 	return r < 0 ? err_set_sys(w->err, r, "cannot write the header") : 0;
 }

@@ -13,6 +13,7 @@
 #include "core/format/qcow2.h"
 #include "core/image/open.h"
 #include "core/image/snaplist.h"
+#include "core/meta/atonce.h"
 #include "core/meta/l2map.h"
 
 /* --- growing ------------------------------------------------------------------- */
@@ -77,7 +78,7 @@ static int put_roots(struct meta *m, const struct header *before)
 	int r = SEED_BUG(SEED_L1_ROOT_EARLY) ? 0 : writeback_all(m);
 
 	if (r == 0)
-		r = writeback_put_header(m);
+		r = atonce_header(m);
 	if (r < 0)
 		m->header = *before;
 	return r;

@@ -11,6 +11,7 @@
 #include "core/format/qcow2.h"
 #include "core/format/rcentry.h"
 #include "core/image/open.h"
+#include "core/meta/atonce.h"
 #include "core/meta/rolescan.h"
 
 #define CACHE (8ULL << 20)
@@ -192,7 +193,7 @@ static int switch_roots(struct work *w)
 		m->header.reftable_offset = w->first << w->to.cluster_bits;
 		m->header.reftable_clusters = (uint32_t)w->n_table;
 		m->header.refcount_order = w->to.refcount_order;
-		r = writeback_put_header(m);
+		r = atonce_header(m);
 	}
 	if (r < 0)
 		m->header = before;

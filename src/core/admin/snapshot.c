@@ -14,6 +14,7 @@
 #include "core/format/qcow2.h"
 #include "core/image/open.h"
 #include "core/image/snaplist.h"
+#include "core/meta/atonce.h"
 #include "core/meta/place.h"
 #include "core/meta/tree.h"
 
@@ -121,7 +122,7 @@ static int switch_roots(struct work *w, const struct header *before)
 	int r = SEED_BUG(SEED_ROOTS_EARLY) ? 0 : writeback_all(w->m);
 
 	if (r == 0)
-		r = writeback_put_header(w->m);
+		r = atonce_header(w->m);
 	if (r < 0)
 		w->m->header = *before;
 	else

@@ -10,6 +10,7 @@
 #include "base/seed.h"
 #include "core/format/qcow2.h"
 #include "core/image/open.h"
+#include "core/meta/atonce.h"
 
 #define HEAD_LEN 8 /* type and length of an extension */
 #define WHOLE_LEN (HEAD_LEN + BITMAPDIR_EXT_LEN)
@@ -46,7 +47,7 @@ static bool one_sector(const struct work *w, size_t *sec)
 /* Write sector SEC as it shall be. */
 static int put_sector(struct work *w, size_t sec, bool sync)
 {
-	int r = writeback_put_head(w->m, w->next + sec, sec, sync);
+	int r = atonce_head_sector(w->m, w->next + sec, sec, sync);
 
 	if (r == 0)
 		memcpy(w->now + sec, w->next + sec, QCOW2_SECTOR);
@@ -82,7 +83,7 @@ static int put_valid(struct work *w, bool valid)
 		return 0;
 	be64_store(w->now + 88, bits);
 	be64_store(w->next + 88, bits);
-	return writeback_set_features(w->m, w->m->header.incompatible, bits);
+	return atonce_features(w->m, w->m->header.incompatible, bits);
 }
 
 /* --- changing one that is there ------------------------------------------------ */

@@ -14,6 +14,7 @@
 #include "core/image/bitmapext.h"
 #include "core/image/bitmapread.h"
 #include "core/image/open.h"
+#include "core/meta/atonce.h"
 #include "core/meta/place.h"
 
 /* --- flags in place -------------------------------------------------------------- */
@@ -40,7 +41,7 @@ int bitmapstore_put_flags(struct image *img, bool in_use)
 		be32_store(p + BITMAPDIR_FLAGS_AT, flags);
 		p += bitmapdir_size(&b->e);
 	}
-	return writeback_put_synced(&img->meta, buf, (size_t)list->dir.len,
+	return atonce_table(&img->meta, buf, (size_t)list->dir.len,
 				    list->dir.off, ROLE_BITMAP);
 }
 

@@ -39,7 +39,7 @@ void gate_open(struct image *img);
 /*
  * gate_close(), then commit everything: nothing is dirty, every freed cluster
  * is free, so that tables may be read and written through the host file, and
- * roots be moved with writeback_put_header(). -EROFS, -EIO; then the gate is
+ * roots be moved with atonce_header(). -EROFS, -EIO; then the gate is
  * open.
  */
 int gate_quiesce(struct image *img);

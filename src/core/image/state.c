@@ -5,6 +5,7 @@
 #include "core/format/feature.h"
 #include "core/format/qcow2.h"
 #include "core/image/open.h"
+#include "core/meta/atonce.h"
 
 void state_init(struct state *s, bool readonly)
 {
@@ -42,7 +43,7 @@ static int first_write(struct image *img)
 	lock_take(&img->state.lock);
 	if (!atomic_load(&img->state.ready)) {
 		if (img->header.version >= 3 && stale)
-			r = writeback_set_features(m, img->header.incompatible,
+			r = atonce_features(m, img->header.incompatible,
 						   img->header.autoclear &
 							   ~stale);
 		if (r == 0)
@@ -75,7 +76,7 @@ int state_mark_corrupt(struct image *img)
 	s->marked_corrupt = true;
 	lock_drop(&s->lock);
 	if (mine)
-		(void)!writeback_set_features(
+		(void)!atonce_features(
 			&img->meta,
 			img->header.incompatible | QCOW2_INCOMPAT_CORRUPT,
 			img->meta.header.autoclear);

@@ -326,8 +326,7 @@ static void ripen_locked(struct meta *m) LOCK_REQUIRES(&m->lock)
 	cut->clusters = 0;
 }
 
-/* [R8] The state of the file is unknown from here on; only reopening helps. */
-static void fail(struct meta *m, int r)
+void writeback_fail(struct meta *m, int r)
 {
 	char when[32];
 	struct tm tm;
@@ -386,7 +385,7 @@ static int commit(struct meta *m, bool all)
 	if (r == -EUCLEAN)
 		mark_corrupt(m, &c);
 	if (r < 0)
-		fail(m, r);
+		writeback_fail(m, r);
 	lock_take(&m->lock);
 	if (r == 0)
 		ripen_locked(m);
@@ -430,45 +429,7 @@ static int run(struct meta *m, bool all)
 	return r;
 }
 
-/* Write and sync, or fail for good [R8]. */
-static int put_now(struct meta *m, const void *buf, size_t len, uint64_t hoff,
-		   enum role role, bool sync)
-{
-	int r = meta_write(m, buf, len, hoff, role);
-
-	if (r == 0 && sync) {
-		atomic_fetch_add(&m->wb.syncs, 1);
-		r = hostfile_sync(m->file);
-	}
-	if (r < 0)
-		fail(m, r);
-	return r < 0 ? -EIO : 0;
-}
-
-/* [R7] */
-static int put_sector0(struct meta *m, bool sync)
-{
-	return put_now(m, m->header_sector, QCOW2_SECTOR, 0, ROLE_HEADER,
-		       sync);
-}
-
-/* Sector 0 as it is on disk, with other feature bits [R7]: roots that the next
- * commit will move stay as they are. */
-static int put_features(struct meta *m, uint64_t incompat, uint64_t autoclear)
-{
-	if (atomic_load(&m->failed))
-		return -EIO;
-	lock_take(&m->lock);
-	m->header.incompatible = incompat;
-	m->header.autoclear = autoclear;
-	be64_store(m->header_sector + 72, incompat);
-	be64_store(m->header_sector + 88, autoclear);
-	lock_drop(&m->lock);
-	return put_sector0(m, !SEED_BUG(SEED_AUTOCLEAR_LATE));
-}
-
-/* Keep commits out, as a commit would. */
-static void begin_alone(struct writeback *wb)
+void writeback_hold(struct writeback *wb)
 {
 	lock_take(&wb->lock);
 	while (wb->running)
@@ -477,82 +438,12 @@ static void begin_alone(struct writeback *wb)
 	lock_drop(&wb->lock);
 }
 
-static void end_alone(struct writeback *wb)
+void writeback_release(struct writeback *wb)
 {
 	lock_take(&wb->lock);
 	wb->running = false;
 	lock_cond_wake_all(&wb->done);
 	lock_drop(&wb->lock);
-}
-
-int writeback_set_features(struct meta *m, uint64_t incompat,
-			   uint64_t autoclear)
-{
-	int r;
-
-	begin_alone(&m->wb);
-	r = put_features(m, incompat, autoclear);
-	end_alone(&m->wb);
-	return r;
-}
-
-int writeback_put_header(struct meta *m)
-{
-	int r;
-
-	begin_alone(&m->wb);
-	if (atomic_load(&m->failed)) {
-		r = -EIO;
-	} else {
-		lock_take(&m->lock);
-		header_encode(&m->header, m->header_sector);
-		lock_drop(&m->lock);
-		r = put_sector0(m, true);
-	}
-	end_alone(&m->wb);
-	return r;
-}
-
-int writeback_put_head(struct meta *m, const uint8_t *sector, uint64_t hoff,
-		       bool sync)
-{
-	int r = -EIO;
-
-	begin_alone(&m->wb);
-	if (!atomic_load(&m->failed) && hoff) {
-		r = put_now(m, sector, QCOW2_SECTOR, hoff, ROLE_HEADER, sync);
-	} else if (!atomic_load(&m->failed)) {
-		lock_take(&m->lock);
-		memcpy(m->header_sector, sector, QCOW2_SECTOR);
-		header_encode(&m->header, m->header_sector);
-		lock_drop(&m->lock);
-		r = put_sector0(m, sync);
-	}
-	end_alone(&m->wb);
-	return r;
-}
-
-int writeback_put_synced(struct meta *m, const void *buf, size_t len,
-			 uint64_t hoff, enum role role)
-{
-	int r = -EIO;
-
-	begin_alone(&m->wb);
-	if (!atomic_load(&m->failed))
-		r = put_now(m, buf, len, hoff, role,
-			    !SEED_BUG(SEED_BITMAP_UNMARKED));
-	end_alone(&m->wb);
-	return r;
-}
-
-int writeback_replace_header(struct meta *m, const struct header *h,
-			     const void *sector)
-{
-	lock_take(&m->lock);
-	memcpy(m->header_sector, sector, QCOW2_SECTOR);
-	m->header = *h;
-	lock_drop(&m->lock);
-	return writeback_put_header(m);
 }
 
 int writeback_flush(struct meta *m)
