@@ -56,6 +56,10 @@ enum seed_bug {
 	SEED_UNDO_LATE,		   /* R1: the image is written before its undo */
 	SEED_SKIP_DATA_F,	   /* R1: entries before the data file's F */
 	SEED_RAW_BY_FLAG,	   /* a raw data file is zeroed by entries only */
+	SEED_CIPHER_NUMBER,	   /* R12: sectors of LUKS numbered on the disk */
+	SEED_CIPHER_HOLE,	   /* R12: the host's zeroes taken for the guest's */
+	SEED_CIPHER_CARRIED,	   /* R12: copied as it was encrypted elsewhere */
+	SEED_CIPHER_PUNCHED,	   /* R12: a hole where an entry still shows it */
 	SEED_MAX
 };
 

@@ -84,6 +84,7 @@ static int read_head(struct checker *c, const uint8_t *p, uint64_t len)
 	h->backing_off = rd64(p + 8);
 	h->cluster_bits = rd32(p + 20);
 	h->size = rd64(p + 24);
+	h->crypt = rd32(p + 32);
 	h->l1_entries = rd32(p + 36);
 	h->l1_off = rd64(p + 40);
 	h->reftable_off = rd64(p + 48);
@@ -102,6 +103,8 @@ static int read_head(struct checker *c, const uint8_t *p, uint64_t len)
 	}
 	if (h->cluster_bits < 9 || h->cluster_bits > 21)
 		return fault(c, "header: cluster_bits %u", h->cluster_bits);
+	if (h->crypt > GUESTCRYPT_LUKS)
+		return fault(c, "header: crypt_method %u", h->crypt);
 	if (h->refcount_order > 6)
 		return fault(c, "header: refcount order %u", h->refcount_order);
 	if (h->incompatible & 3)
@@ -180,7 +183,7 @@ static int claim(struct checker *c, enum checker_role role, uint64_t off,
 		c->role[i] = (uint8_t)role;
 		c->refs[i]++;
 	}
-	if (c->table && role != CHECKER_DATA)
+	if (c->table && role != CHECKER_DATA && role != CHECKER_CRYPTO)
 		c->table(c->table_arg, role, off, len);
 	return 0;
 }
@@ -551,13 +554,27 @@ static int walk_bitmap_dir(struct checker *c, const uint8_t *img,
 	return pos == len ? 0 : fault(c, "bitmap directory too long");
 }
 
+static int walk_crypto(struct checker *c, const uint8_t *x, uint64_t file)
+{
+	struct checker_head *h = &c->h;
+
+	if (h->crypt != GUESTCRYPT_LUKS)
+		return 0;
+	if (!x)
+		return fault(c, "no LUKS header");
+	h->crypto_off = rd64(x);
+	h->crypto_len = rd64(x + 8);
+	return claim(c, CHECKER_CRYPTO, h->crypto_off, h->crypto_len, file,
+		     "LUKS header");
+}
+
 /* The header's extensions, and the cluster's part that they and the name of the
  * backing file take. */
 static int walk_header(struct checker *c, const uint8_t *img, uint64_t file)
 {
 	uint64_t at = c->h.version == 2 ? 72 : rd32(img + 100);
 	uint64_t end = c->h.backing_off ? c->h.backing_off : csize(c);
-	const uint8_t *bitmaps = NULL;
+	const uint8_t *bitmaps = NULL, *crypto = NULL;
 
 	while (at + 8 <= end && rd32(img + at)) {
 		uint64_t len = rd32(img + at + 4);
@@ -569,6 +586,11 @@ static int walk_header(struct checker *c, const uint8_t *img, uint64_t file)
 			if (bitmaps || len != 24)
 				return fault(c, "bitmaps extension");
 			bitmaps = img + at + 8;
+		}
+		if (rd32(img + at) == 0x0537be77) {
+			if (crypto || len != 16)
+				return fault(c, "LUKS header's extension");
+			crypto = img + at + 8;
 		}
 		at += 8 + ((len + 7) & ~7ULL);
 	}
@@ -583,7 +605,8 @@ static int walk_header(struct checker *c, const uint8_t *img, uint64_t file)
 	}
 	if (at > csize(c))
 		at = csize(c);
-	if (claim(c, CHECKER_HEADER, 0, at, file, "header"))
+	if (claim(c, CHECKER_HEADER, 0, at, file, "header") ||
+	    walk_crypto(c, crypto, file))
 		return -1;
 	c->notes = false;
 	if (!(c->h.autoclear & 1))
@@ -784,6 +807,18 @@ int checker_inflate(unsigned compression, void *out, size_t out_len,
 	return -1;
 }
 
+const uint8_t *checker_plain(const struct checker_head *h, const uint8_t *data,
+			     uint64_t hoff, uint64_t sec, uint8_t buf[512])
+{
+	if (!h->crypt)
+		return data;
+	/* a data file's sectors are numbered in that file */
+	if (h->data_file)
+		hoff -= h->data_base;
+	guestcrypt_decrypt(h->crypt, buf, data, hoff, sec * 512);
+	return buf;
+}
+
 bool checker_read(const struct checker *c, const uint8_t *img, uint64_t len,
 		  unsigned tree, uint64_t sec, uint8_t out[512])
 {
@@ -814,6 +849,7 @@ bool checker_read(const struct checker *c, const uint8_t *img, uint64_t len,
 			memcpy(out, img + ref.hoff + in,
 			       len - ref.hoff - in < 512 ?
 				       len - ref.hoff - in : 512);
+		checker_plain(&c->h, out, ref.hoff + in, sec, out);
 		return true;
 	case CHECKER_STREAM:
 		buf = grow(NULL, csize(c));

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "guestcrypt.h"
+
 enum checker_role {
 	CHECKER_FREE,
 	CHECKER_HEADER,
@@ -30,6 +32,7 @@ enum checker_role {
 	CHECKER_DATA,
 	CHECKER_COMPRESSED,
 	CHECKER_BITMAP, /* directory, tables, data */
+	CHECKER_CRYPTO, /* LUKS header, key slots: nothing is written there */
 	CHECKER_ROLES
 };
 
@@ -45,6 +48,8 @@ struct checker_head {
 	unsigned entry_size; /* bytes of an L2 entry: 8 or 16 */
 	bool data_file;	    /* guest data is outside, */
 	uint64_t data_base; /* at this offset of what was given as the image */
+	enum guestcrypt crypt; /* of plain clusters */
+	uint64_t crypto_off, crypto_len; /* area of the LUKS header; 0: none */
 };
 
 enum checker_kind {
@@ -115,6 +120,11 @@ int checker_run_deep(struct checker *c, const uint8_t *img, uint64_t len);
 
 void checker_decode(const struct checker_head *h, uint64_t raw,
 		    struct checker_ref *ref);
+
+/* What the guest reads as its sector SEC of DATA, a sector at HOFF of a plain
+ * cluster: DATA itself, or decrypted in BUF. */
+const uint8_t *checker_plain(const struct checker_head *h, const uint8_t *data,
+			     uint64_t hoff, uint64_t sec, uint8_t buf[512]);
 
 /* Produce OUT_LEN bytes from the stream; 0 or -1. */
 int checker_inflate(unsigned compression, void *out, size_t out_len,

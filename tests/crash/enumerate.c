@@ -56,6 +56,7 @@ struct engine {
 	uint64_t point, rnd;
 	bool late; /* a table was met where no variable was */
 	bool first_change_seen, sync_failed;
+	uint64_t crypto_off, crypto_end; /* the LUKS header, 0: none */
 	uint8_t *unpacked;
 };
 
@@ -234,9 +235,16 @@ static uint64_t unit_sectors(const struct engine *g)
 	return 1ULL << (g->chk.h.unit_bits - 9);
 }
 
+/* Guest sector SEC is STORED at HOST_SEC, encrypted if the image is; or, with
+ * HOST_SEC 0, it reads as STORED (NULL: the backing file answers). */
 static void judge(struct engine *g, const struct pair *p, uint64_t sec,
-		  uint64_t host_sec, const uint8_t *data)
+		  uint64_t host_sec, const uint8_t *stored)
 {
+	uint8_t buf[SECTOR];
+	const uint8_t *data =
+		host_sec ? checker_plain(&g->chk.h, stored, host_sec * SECTOR,
+					 sec, buf) :
+			   stored;
 	enum oracle_verdict v =
 		sec >= p->end ? ORACLE_OK :
 		p->tree ? oracle_check_snapshot(g->e->oracle, p->tree, sec,
@@ -245,13 +253,13 @@ static void judge(struct engine *g, const struct pair *p, uint64_t sec,
 
 	if (p->missed && sec < p->end &&
 	    !oracle_unchanged(g->e->oracle, sec, data))
-		bad(g, ENUMERATE_LOST, host_sec, host_sec ? data : NULL,
+		bad(g, ENUMERATE_LOST, host_sec, host_sec ? stored : NULL,
 		    "guest sector %" PRIu64 " has changed, and the bitmap does "
 		    "not say so", sec);
 	if (v == ORACLE_OK)
 		return;
 	bad(g, v == ORACLE_LOST ? ENUMERATE_LOST : ENUMERATE_FOREIGN, host_sec,
-	    host_sec ? data : NULL,
+	    host_sec ? stored : NULL,
 	    "guest sector %" PRIu64 " tree %u entry %#" PRIx64 " host %#" PRIx64
 	    " reads %s data %#" PRIx64, sec, p->tree, p->raw, host_sec * SECTOR,
 	    v == ORACLE_LOST ? "lost" : "foreign",
@@ -289,6 +297,7 @@ static void check_plain(struct engine *g, const struct pair *p,
 {
 	static const uint8_t zero[SECTOR];
 	uint64_t per = unit_sectors(g);
+	uint8_t buf[SECTOR];
 
 	for (uint64_t i = 0; i < per; i++) {
 		uint64_t host = ref->hoff / SECTOR + i;
@@ -296,7 +305,9 @@ static void check_plain(struct engine *g, const struct pair *p,
 		int32_t ix;
 
 		if (i >= p->sectors) {
-			judge(g, p, sec, 0, zero);
+			judge(g, p, sec, 0,
+			      checker_plain(&g->chk.h, zero, host * SECTOR, sec,
+					    buf));
 			continue;
 		}
 		ix = g->vix[host];
@@ -840,12 +851,25 @@ static void check_autoclear(struct engine *g, const struct hostrecord_entry *r)
 	}
 }
 
+/* Nothing writes over the LUKS header and its key slots. */
+static void check_crypto(struct engine *g, const struct hostrecord_entry *r)
+{
+	uint64_t from = r->op == HOSTRECORD_TRUNCATE ? r->len : r->off;
+	uint64_t end = r->op == HOSTRECORD_TRUNCATE ? UINT64_MAX :
+						      r->off + r->len;
+
+	if (!r->file && from < g->crypto_end && end > g->crypto_off)
+		bad(g, ENUMERATE_ORDER, 0, NULL,
+		    "change at %#" PRIx64 " in the LUKS header", from);
+}
+
 static void change(struct engine *g, const struct hostrecord_entry *r)
 {
 	if (g->sync_failed && r->op != HOSTRECORD_TRUNCATE)
 		bad(g, ENUMERATE_ORDER, 0, NULL,
 		    "change at %#" PRIx64 " after a failed sync", r->off);
 	check_autoclear(g, r);
+	check_crypto(g, r);
 	g->e->stats->points++;
 	if (add_change(g, r))
 		combinations(g);
@@ -967,6 +991,8 @@ static void find_tables(struct engine *g)
 	uint64_t len = g->e->len, from, to;
 
 	checker_run(&g->chk, g->cur, len);
+	g->crypto_off = g->chk.h.crypto_off;
+	g->crypto_end = g->crypto_off + g->chk.h.crypto_len;
 	for (uint64_t i = 0; i < g->e->n; i++) {
 		if (!is_change(&g->e->log[i]))
 			continue;

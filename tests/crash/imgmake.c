@@ -50,6 +50,17 @@ static void guest_bytes(struct making *k, uint64_t g, uint8_t *buf)
 	}
 }
 
+/* Encrypt what was built at BUF for guest cluster G, which lies at HOFF. */
+static void seal(const struct making *k, uint64_t g, uint8_t *buf,
+		 uint64_t hoff)
+{
+	if (!k->m->crypt)
+		return;
+	for (uint64_t at = 0; at < k->cs; at += 512)
+		guestcrypt_encrypt(k->m->crypt, buf + at, buf + at, hoff + at,
+				   g * k->cs + at);
+}
+
 static size_t deflate_raw(uint8_t *out, size_t cap, const uint8_t *in,
 			  size_t len)
 {
@@ -103,6 +114,7 @@ static uint64_t data_file_entry(struct making *k, uint64_t g, char what)
 
 	if (what == 'd' || what == 'c') {
 		guest_bytes(k, g, k->out->data + g * k->cs);
+		seal(k, g, k->out->data + g * k->cs, g * k->cs);
 		return g * k->cs | COPIED;
 	}
 	if (what != 'z' && what != 'a')
@@ -153,10 +165,12 @@ static uint64_t entry_for(struct making *k, uint64_t g, char what,
 	case 's':
 		off = take(k, 1, refs);
 		*bits = fill_subclusters(k, g, k->out->img + off);
+		seal(k, g, k->out->img + off, off);
 		return off | copied;
 	case 'd':
 		off = take(k, 1, refs);
 		guest_bytes(k, g, k->out->img + off);
+		seal(k, g, k->out->img + off, off);
 		*bits = 0xffffffff;
 		return off | copied;
 	case 'c':
@@ -286,6 +300,16 @@ static void make_bitmaps(struct making *k, uint8_t *x)
 	wr64(x + 16, dir);
 }
 
+/* The LUKS header, and the extension's data at X that names it. */
+static void make_crypto(struct making *k, uint8_t *x)
+{
+	uint64_t off = take(k, (GUESTCRYPT_AREA + k->cs - 1) / k->cs, 1);
+
+	guestcrypt_luks_area(k->out->img + off);
+	wr64(x, off);
+	wr64(x + 8, GUESTCRYPT_AREA);
+}
+
 static void make_header(struct making *k, uint64_t reftable, uint64_t l1,
 			uint32_t entries)
 {
@@ -297,6 +321,7 @@ static void make_header(struct making *k, uint64_t reftable, uint64_t l1,
 	wr32(p + 4, m->version);
 	wr32(p + 20, m->cluster_bits);
 	wr64(p + 24, m->clusters * k->cs);
+	wr32(p + 32, m->crypt);
 	wr32(p + 36, entries);
 	wr64(p + 40, l1);
 	wr64(p + 48, reftable);
@@ -313,6 +338,12 @@ static void make_header(struct making *k, uint64_t reftable, uint64_t l1,
 		wr32(p + pos + 4, m->ext_fill);
 		memset(p + pos + 8, 'f', m->ext_fill);
 		pos += 8 + m->ext_fill;
+	}
+	if (m->crypt == GUESTCRYPT_LUKS) {
+		wr32(p + pos, 0x0537be77);
+		wr32(p + pos + 4, 16);
+		make_crypto(k, p + pos + 8);
+		pos += 24;
 	}
 	if (m->bitmaps) {
 		wr32(p + pos, 0x23852875);
@@ -347,6 +378,8 @@ void imgmake_build(const struct imgmake *m, struct imgmake_out *out)
 
 	memset(out, 0, sizeof(*out));
 	k.cap = m->clusters + m->pad_to / k.cs + entries * 3 + 256;
+	if (m->crypt == GUESTCRYPT_LUKS)
+		k.cap += GUESTCRYPT_AREA / k.cs;
 	out->img = calloc(k.cap, k.cs);
 	k.refs = calloc(k.cap, sizeof(*k.refs));
 	out->sectors = m->clusters * (k.cs / 512);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "guestcrypt.h"
 #include "oracle.h"
 
 struct imgmake {
@@ -32,6 +33,7 @@ struct imgmake {
 	 * the growth of refcount structures near */
 	uint64_t pad_to;
 	bool data_file, data_raw; /* external data file; 'c' is 'd' then */
+	enum guestcrypt crypt;	  /* of all but 'c': streams are never encrypted */
 	/* how it is mounted */
 	bool compress;
 };

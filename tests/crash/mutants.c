@@ -105,6 +105,14 @@ static const struct {
 	{ SEED_MOVED_EARLY, "moved-early", "R1 R2", BY_REPAIR, { 62, -1 } },
 	{ SEED_UNGUARDED, "unguarded", "guard", BY_REPAIR, { 31, -1 } },
 	{ SEED_UNDO_LATE, "undo-late", "R1", BY_REPAIR, { 0, -1 } },
+	{ SEED_CIPHER_NUMBER, "cipher-number", "R12", BY_STATES,
+	  { 24, 25, -1 } },
+	{ SEED_CIPHER_HOLE, "cipher-hole", "R12", BY_STATES,
+	  { 23, 24, 26, -1 } },
+	{ SEED_CIPHER_CARRIED, "cipher-carried", "R12", BY_STATES,
+	  { 26, -1 } },
+	{ SEED_CIPHER_PUNCHED, "cipher-punched", "R12", BY_STATES,
+	  { 27, -1 } },
 };
 
 static const char *const faults[] = { "corrupt", "lost", "foreign", "order",

@@ -14,6 +14,7 @@
 #include "core/admin/resize.h"
 #include "core/admin/snapshot.h"
 #include "core/image/image.h"
+#include "core/image/secret.h"
 #include "hookfile.h"
 #include "lib/hostfault.h"
 #include "lib/hostmem.h"
@@ -58,44 +59,53 @@ static int say(struct workload_run *r, const char *fmt, ...)
 	return -1;
 }
 
-int workload_start(struct workload_run *r)
+/* A pipe brings the passphrase in, as a mount's key_fd does. */
+static int take_key(struct workload_run *r)
+{
+	int fd[2];
+
+	if (pipe(fd))
+		return say(r, "cannot make a pipe");
+	if (write(fd[1], GUESTCRYPT_PASS, strlen(GUESTCRYPT_PASS)) < 0)
+		return say(r, "cannot write to a pipe");
+	close(fd[1]);
+	return secret_from_fd(&r->key, fd[0], NULL) < 0 ?
+		       say(r, "no passphrase") : 0;
+}
+
+/* The file NAME of the scratch folder, with so many sectors. */
+static int make_backing(struct workload_run *r, const char *base,
+			uint64_t sectors)
 {
 	struct oracle o;
 	char name[96];
 	uint8_t sec[512];
 	FILE *f;
 
-	snprintf(r->dir, sizeof(r->dir), "/tmp/rawcow-crash-XXXXXX");
-	if (!mkdtemp(r->dir))
-		return say(r, "cannot make %s", r->dir);
-	snprintf(name, sizeof(name), "%s/%s", r->dir, IMGMAKE_BACKING_NAME);
+	snprintf(name, sizeof(name), "%s/%s", r->dir, base);
 	f = fopen(name, "wb");
 	if (!f)
 		return say(r, "cannot make %s", name);
-	oracle_init(&o, 0, 0, 200, NULL);
-	for (uint64_t i = 0; i < 200; i++) {
-		oracle_fill(&o, i, ORACLE_BACKING, sec);
-		fwrite(sec, 512, 1, f);
-	}
-	oracle_fini(&o);
-	fclose(f);
-	snprintf(name, sizeof(name), "%s/" IMGMAKE_DATA_NAME, r->dir);
-	f = fopen(name, "wb");
-	if (!f)
-		return say(r, "cannot make %s", name);
-	fclose(f);
-	snprintf(name, sizeof(name), "%s/short.raw", r->dir);
-	f = fopen(name, "wb");
-	if (!f)
-		return say(r, "cannot make %s", name);
-	oracle_init(&o, 0, 0, 100, NULL);
-	for (uint64_t i = 0; i < 100; i++) {
+	oracle_init(&o, 0, 0, sectors, NULL);
+	for (uint64_t i = 0; i < sectors; i++) {
 		oracle_fill(&o, i, ORACLE_BACKING, sec);
 		fwrite(sec, 512, 1, f);
 	}
 	oracle_fini(&o);
 	fclose(f);
 	return 0;
+}
+
+int workload_start(struct workload_run *r)
+{
+	snprintf(r->dir, sizeof(r->dir), "/tmp/rawcow-crash-XXXXXX");
+	if (!mkdtemp(r->dir))
+		return say(r, "cannot make %s", r->dir);
+	if (make_backing(r, IMGMAKE_BACKING_NAME, 200) ||
+	    make_backing(r, "short.raw", 100) ||
+	    make_backing(r, IMGMAKE_DATA_NAME, 0))
+		return -1;
+	return take_key(r);
 }
 
 void workload_end(struct workload_run *r)
@@ -110,6 +120,8 @@ void workload_end(struct workload_run *r)
 		unlink(name);
 	}
 	rmdir(r->dir);
+	secret_free(r->key);
+	r->key = NULL;
 	enumerate_set_fini(&r->seen);
 	for (unsigned i = 0; i < MAX_CONFIGS; i++)
 		imgmake_free(&start_image[i]);
@@ -166,6 +178,7 @@ static int open_stack(struct running *k, struct hostmem *mem, bool record)
 	struct err err = { "" };
 	int rc;
 
+	opts.key = m->crypt ? k->r->key : NULL;
 	opts.compress = m->compress ? IMAGE_COMPRESS_ON : IMAGE_COMPRESS_OFF;
 	snprintf(name, sizeof(name), "%s/%s", k->r->dir,
 		 m->backing_sectors == 100 ? "short.raw" : IMGMAKE_BACKING_NAME);
@@ -538,6 +551,12 @@ static bool benign_line(const char *line)
 static int qemu_check(struct running *k, const uint8_t *img, uint64_t len,
 		      char *text, size_t n)
 {
+	const char *how = workload_config(k->w->config)->crypt ?
+				  "--object secret,id=key,data=" GUESTCRYPT_PASS
+				  " --image-opts driver=qcow2,"
+				  "file.filename=state.qcow2,"
+				  "encrypt.key-secret=key" :
+				  "-f qcow2 state.qcow2";
 	char name[96], cmd[300], line[200];
 	bool ok = true;
 	FILE *f;
@@ -549,8 +568,7 @@ static int qemu_check(struct running *k, const uint8_t *img, uint64_t len,
 		abort();
 	/* QEMU looks for a data file in the working folder */
 	snprintf(cmd, sizeof(cmd),
-		 "cd %s && qemu-img check -f qcow2 state.qcow2 >out 2>&1",
-		 k->r->dir);
+		 "cd %s && qemu-img check %s >out 2>&1", k->r->dir, how);
 	rc = system(cmd);
 	rc = WIFEXITED(rc) ? WEXITSTATUS(rc) : 255;
 	k->r->qemu_done++;

@@ -72,6 +72,7 @@ struct workload_run {
 	uint64_t qemu_left;    /* states for qemu-img check */
 	uint64_t qemu_every, qemu_done, compounds;
 	uint64_t runs, product_max;
+	struct secret *key;  /* opens what is encrypted */
 	const char *dump;    /* file for the first bad state, or NULL */
 	char dir[64]; /* scratch; holds the backing file */
 	char text[600];

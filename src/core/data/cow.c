@@ -57,8 +57,10 @@ static int write_run(struct disk *d, const struct cow_run *run,
 	uint64_t size = run->unit;
 	uint64_t at = goff - run->goff;
 
-	/* zeroes of the host file are no zeroes of the guest when decrypted */
-	if ((run->fresh && run->zero && !d->crypt) ||
+	/* zeroes of the host file are no zeroes of the guest when decrypted
+	 * [R12] */
+	if ((run->fresh && run->zero &&
+	     (!d->crypt || SEED_BUG(SEED_CIPHER_HOLE))) ||
 	    SEED_BUG(SEED_COW_FILL_LATE))
 		return payload_write(d, buf, len, run->hoff + at, goff);
 	while (len) {
@@ -84,14 +86,19 @@ static int write_run(struct disk *d, const struct cow_run *run,
 	return 0;
 }
 
-/* Copy [GOFF, GOFF + LEN), all of which is data in old clusters, to HOFF. */
-static int copy_data(struct disk *d, uint64_t goff, uint64_t len,
+/* Copy E at GOFF, all of which is data in an old cluster, to HOFF. */
+static int copy_data(struct disk *d, const struct extent *e, uint64_t goff,
 		     uint64_t hoff)
 {
 	uint8_t *c = scratch_get(SCRATCH_COW, d->geom->cluster_size);
-	int r = c ? read_range(d, c, (size_t)len, goff) : -ENOMEM;
+	size_t len = (size_t)e->len;
+	int r = c ? read_range(d, c, len, goff) : -ENOMEM;
 
-	return r < 0 ? r : payload_write(d, c, (size_t)len, hoff, goff);
+	if (r == 0 && SEED_BUG(SEED_CIPHER_CARRIED))
+		return payload_read_raw(d, c, len, e->hoff) < 0
+			       ? -EIO
+			       : payload_write_raw(d, c, len, hoff);
+	return r < 0 ? r : payload_write(d, c, len, hoff, goff);
 }
 
 /* Copy what has data in [GOFF, END), a part of one cluster, to HOFF. */
@@ -103,7 +110,7 @@ static int copy_part(struct disk *d, uint64_t goff, uint64_t end,
 		int r = l2map_lookup(d->meta, goff, end - goff, &e);
 
 		if (r == 0 && e.kind == L2ENTRY_PLAIN)
-			r = copy_data(d, goff, e.len, hoff);
+			r = copy_data(d, &e, goff, hoff);
 		if (r < 0)
 			return r;
 		goff += e.len;

@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "base/scratch.h"
+#include "base/seed.h"
 #include "core/data/payload.h"
 
 #define SECTOR ((uint64_t)CIPHER_SECTOR)
@@ -32,9 +33,11 @@ void crypt_fini(struct crypt *c)
 	inflight_fini(&c->writing);
 }
 
-/* The number under which the sector at P, its first byte, is encrypted. */
+/* The number under which P's sector, P its first byte, is encrypted [R12]. */
 static uint64_t number(const struct crypt *c, struct place p)
 {
+	if (SEED_BUG(SEED_CIPHER_NUMBER))
+		return p.goff / SECTOR;
 	return (c->guest_sectors ? p.goff : p.hoff) / SECTOR;
 }
 

@@ -113,8 +113,11 @@ static int change_run(struct disk *d, uint64_t goff, uint64_t len, bool unmap,
 	if (r == 0)
 		r = change_held(d, goff, len, unmap);
 	/* What is written here next goes to the same place, once we let go: so
-	 * not later. And not too early [R5]: zero is what the range reads. */
-	if (*done && r == 0 && unmap && d->geom->data_file)
+	 * not later. And not too early [R5]: zero is what the range reads. Not
+	 * so if it is encrypted: the entry that is stable would show noise in a
+	 * hole, so the room stays [R12]. */
+	if (*done && r == 0 && unmap && d->geom->data_file &&
+	    (!d->crypt || SEED_BUG(SEED_CIPHER_PUNCHED)))
 		payload_discard(d, len, goff);
 	inflight_end(&d->inflight, &held);
 	return r < 0 ? r : 0;
