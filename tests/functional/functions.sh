@@ -5,10 +5,11 @@
 #	. "${srcdir:-${0%/*}/../..}/tests/functional/functions.sh"
 #	requires fuse qemu-img
 #
-# It re-executes the script under a time limit, makes an empty folder $tmp and
+# It runs the script again under a time limit, makes an empty folder $tmp and
 # goes there, and stops the test at the first command that fails (set -e).
 # Whatever happens, everything that was mounted, looped or started below $tmp
-# is gone when the script ends.
+# is gone when the script ends: if the test itself is killed, its parent, which
+# does nothing but wait, sees to it.
 #
 # Environment: RAWCOW the program under test; HELPERS the program of helpers.c;
 # RAWCOW_TEST_SCALE small (sanitizers), normal, or full; RAWCOW_TEST_KEEP=1
@@ -25,17 +26,77 @@ HELPERS=${HELPERS:-$top_builddir/tests/functional/helpers}
 scale=${RAWCOW_TEST_SCALE:-normal}
 export top_srcdir top_builddir RAWCOW HELPERS
 
-# A test may set test_limit (seconds at normal scale) before it sources this.
-if [ -z "${RAWCOW_TEST_TIMED:-}" ]; then
-	limit=${test_limit:-120}
+mounts_below() { awk -v d="$1/" 'index($2, d) == 1 { print $2 }' /proc/self/mounts; }
+is_mounted() { awk -v d="$1" '$2 == d { f = 1 } END { exit !f }' /proc/self/mounts; }
+on_fuse() { awk -v d="$1" '$2 == d && $3 ~ /^fuse/ { f = 1 } END { exit !f }' /proc/self/mounts; }
+
+# Processes that work below $tmp, or have a file there open.
+users_of_tmp()
+{
+	find /proc/[0-9]*/cwd /proc/[0-9]*/fd -lname "$tmp*" 2>/dev/null |
+		cut -d/ -f3 | sort -u
+}
+
+# What is mounted inside of our mounts goes first, then loop devices.
+let_go()
+{
+	local m
+
+	mounts_below "$tmp" | tac | while read -r m; do
+		mountpoint -q "$m" 2>/dev/null && ! on_fuse "$m" && umount "$m"
+	done 2>/dev/null
+	losetup -a 2>/dev/null | awk -F: -v d="($tmp/" 'index($0, d) { print $1 }' |
+		while read -r m; do losetup -d "$m"; done 2>/dev/null
+}
+
+let_mounts_go() { mounts_below "$tmp" | tac | while read -r m; do umount -l "$m"; done; }
+
+# After a test that was killed: what it had begun may still be about to mount.
+sweep()
+{
+	local i pids
+
+	let_go
+	for ((i = 0; i < 100; i++)); do
+		pids=$(users_of_tmp)
+		[ -n "$pids" ] || break
+		# shellcheck disable=SC2086
+		kill -9 $pids 2>/dev/null
+		let_mounts_go 2>/dev/null
+		sleep 0.05
+	done
+	let_go
+	let_mounts_go
+	[ "${RAWCOW_TEST_KEEP:-0}" = 1 ] || rm -rf "$tmp"
+}
+
+# run_limited SCRIPT ARG...: the whole life of its parent.
+run_limited()
+{
+	local status job limit=${test_limit:-120} name=${0##*/}
+
 	[ "$scale" = normal ] || limit=$((limit * 10))
-	RAWCOW_TEST_TIMED=1 exec timeout -k 20 "$limit" "$0" "$@"
-fi
-unset RAWCOW_TEST_TIMED
+	tmp=$(mktemp -d "${TMPDIR:-/tmp}/rawcow-${name%.sh}.XXXXXX")
+	tmp=$(cd "$tmp" && pwd -P)
+	set -m # or it would get no terminal and no SIGINT
+	RAWCOW_TEST_TMP=$tmp timeout -k "${test_grace:-20}" "$limit" "$@" &
+	job=$!
+	trap 'kill -TERM $job 2>/dev/null || :' TERM INT HUP
+	until wait "$job"; status=$?; ! kill -0 "$job" 2>/dev/null; do :; done
+	trap '' TERM INT HUP
+	set +e
+	# killed, or it did not get to its own end
+	[ "$status" -lt 124 ] && [ ! -e "$tmp" ] || sweep
+	exit "$status"
+}
+
+# A test may set test_limit (seconds at normal scale) before it sources this, and
+# test_grace, how long it may clean up when it is over.
+[ -n "${RAWCOW_TEST_TMP:-}" ] || run_limited "$0" "$@"
+tmp=$RAWCOW_TEST_TMP
+unset RAWCOW_TEST_TMP
 
 test_name=${0##*/}
-tmp=$(mktemp -d "${TMPDIR:-/tmp}/rawcow-${test_name%.sh}.XXXXXX")
-tmp=$(cd "$tmp" && pwd -P)
 cleanup_list=()
 tmp_pids=()
 
@@ -59,26 +120,21 @@ cleanup_fn() { cleanup_list+=("$(printf '%q ' "$@")"); }
 # at_end_kill PID: a process of ours that must not outlive the test.
 at_end_kill() { tmp_pids+=("$1"); }
 
-mounts_below() { awk -v d="$1" 'index($2, d) == 1 { print $2 }' /proc/self/mounts; }
-
 # shellcheck disable=SC2317
 cleanup_all()
 {
-	local status=$? i m
+	local status=$? i
 
 	trap - EXIT ERR
+	trap '' TERM INT HUP # timeout sends it twice
 	set +e
 	cd /
 	for ((i = ${#cleanup_list[@]} - 1; i >= 0; i--)); do
 		eval "${cleanup_list[i]}"
 	done
-	mounts_below "$tmp" | tac | while read -r m; do
-		mountpoint -q "$m" 2>/dev/null && ! on_fuse "$m" && umount "$m"
-	done 2>/dev/null
-	losetup -a 2>/dev/null | awk -F: -v d="($tmp/" 'index($0, d) { print $1 }' |
-		while read -r m; do losetup -d "$m"; done 2>/dev/null
+	let_go
 	for i in "${tmp_pids[@]}"; do kill -9 "$i" 2>/dev/null; done
-	mounts_below "$tmp" | tac | while read -r m; do umount -l "$m"; done
+	let_mounts_go
 	if [ "${RAWCOW_TEST_KEEP:-0}" = 1 ]; then
 		say "files are in $tmp"
 	else
@@ -87,7 +143,7 @@ cleanup_all()
 	exit "$status"
 }
 trap cleanup_all EXIT
-trap 'exit 124' TERM INT HUP
+trap 'trap "" TERM INT HUP; exit 124' TERM INT HUP
 trap 'say "$BASH_SOURCE:$LINENO: failed ($?): $BASH_COMMAND" >&2' ERR
 
 cd "$tmp"
@@ -125,8 +181,6 @@ pick()
 	esac
 }
 
-is_mounted() { awk -v d="$1" '$2 == d { f = 1 } END { exit !f }' /proc/self/mounts; }
-on_fuse() { awk -v d="$1" '$2 == d && $3 ~ /^fuse/ { f = 1 } END { exit !f }' /proc/self/mounts; }
 full_path() { realpath -sm "$1"; }
 
 # disk_of MOUNTPOINT: where the raw disk is.
