@@ -28,8 +28,6 @@ struct ctl_request {
 	uint32_t hello; /* a CTL_HELLO was sent */
 };
 
-#define CTL_IOC_COMMIT _IOWR('R', 0x71, struct ctl_request)
-
 /* Work on the image while it is mounted; also by an ioctl on the disk file. */
 enum ctl_verb {
 	CTL_SNAPSHOT_CREATE = 1,
@@ -71,10 +69,6 @@ struct ctl_check {
 	char problems[CTL_PROBLEMS_MAX];
 };
 
-#define CTL_IOC_CHECK _IOWR('R', 0x75, struct ctl_check)
-
-#define CTL_IOC_ORDER _IOWR('R', 0x72, struct ctl_order)
-
 /* What a mount is and how it goes. */
 enum ctl_state {
 	CTL_STATE_OK = 1,
@@ -96,7 +90,12 @@ struct ctl_status {
 	char reason[CTL_TEXT_MAX];   /* why it is read-only, if not asked for */
 };
 
+/* A number is never used twice, and never again for another struct: who asks may
+ * be older or newer than the server, which refuses what it does not know. */
+#define CTL_IOC_COMMIT _IOWR('R', 0x71, struct ctl_request)
+#define CTL_IOC_ORDER _IOWR('R', 0x72, struct ctl_order)
 #define CTL_IOC_STATUS _IOR('R', 0x73, struct ctl_status)
+#define CTL_IOC_CHECK _IOWR('R', 0x75, struct ctl_check)
 
 enum ctl_kind { CTL_HELLO = 0x72630001, CTL_BYE = 0x72630002 };
 
