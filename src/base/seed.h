@@ -55,6 +55,7 @@ enum seed_bug {
 	SEED_UNGUARDED,		   /* repair: tables change without the mark */
 	SEED_UNDO_LATE,		   /* R1: the image is written before its undo */
 	SEED_SKIP_DATA_F,	   /* R1: entries before the data file's F */
+	SEED_DATA_PUNCH_EARLY,	   /* R5: a data file punched before its entries go */
 	SEED_RAW_BY_FLAG,	   /* a raw data file is zeroed by entries only */
 	SEED_CIPHER_NUMBER,	   /* R12: sectors of LUKS numbered on the disk */
 	SEED_CIPHER_HOLE,	   /* R12: the host's zeroes taken for the guest's */

@@ -17,6 +17,7 @@
 
 struct commit_args {
 	const char *image, *base;
+	char *data_file; /* owned */
 	enum image_backing backing;
 	bool keep, progress, quiet;
 	struct keys keys;
@@ -26,6 +27,7 @@ struct commit_args {
 
 static const struct args_opt keys[] = {
 	{ 0, "backing", "dir|none|any", args_backing, AT(backing), NULL },
+	{ 0, "data_file", "PATH", args_string, AT(data_file), NULL },
 	ARGS_END
 };
 
@@ -77,6 +79,7 @@ static int find_depth(const struct commit_args *a, unsigned *depth,
 {
 	struct image_opts opts = { .readonly = true,
 				   .backing = a->backing,
+				   .data_file = a->data_file,
 				   .no_key = true };
 	struct image *img;
 	struct stat st;
@@ -120,29 +123,36 @@ static int commit(struct image *img, const struct commit_args *a,
 	return r;
 }
 
+static int run(struct commit_args *a)
+{
+	struct image_opts opts = { .recover = repair_recover,
+				   .backing = a->backing,
+				   .data_file = a->data_file };
+	struct image *img;
+	struct err err = { "" };
+	int r = find_depth(a, &opts.write_depth, &err);
+
+	if (r == 0)
+		r = keys_load(&a->keys, a->image, &opts, &err);
+	if (r == 0)
+		r = image_open(&img, a->image, &opts, &err);
+	keys_fini(&a->keys);
+	if (r < 0)
+		return cmd_fail(NULL, &err);
+	if (commit(img, a, opts.write_depth, &err) < 0)
+		return cmd_fail(a->image, &err);
+	if (!a->quiet)
+		puts("Image committed.");
+	return fflush(stdout) ? 1 : 0;
+}
+
 int cmd_commit(int argc, char **argv)
 {
 	struct commit_args a = { .keys = KEYS_INIT };
-	struct image_opts opts = { .recover = repair_recover };
-	struct image *img;
-	struct err err = { "" };
 	int status;
-	int r;
 
-	if (!cmd_parse(&spec, &a, argc, argv, &status))
-		return status;
-	if (find_depth(&a, &opts.write_depth, &err) < 0)
-		return cmd_fail(NULL, &err);
-	opts.backing = a.backing;
-	r = keys_load(&a.keys, a.image, &opts, &err);
-	if (r == 0)
-		r = image_open(&img, a.image, &opts, &err);
-	keys_fini(&a.keys);
-	if (r < 0)
-		return cmd_fail(NULL, &err);
-	if (commit(img, &a, opts.write_depth, &err) < 0)
-		return cmd_fail(a.image, &err);
-	if (!a.quiet)
-		puts("Image committed.");
-	return fflush(stdout) ? 1 : 0;
+	if (cmd_parse(&spec, &a, argc, argv, &status))
+		status = run(&a);
+	free(a.data_file);
+	return status;
 }

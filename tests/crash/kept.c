@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-static uint64_t next(uint64_t *s)
+uint64_t kept_throw(uint64_t *s)
 {
 	uint64_t z = *s += 0x9e3779b97f4a7c15ULL;
 
@@ -16,7 +16,7 @@ static void apply(struct hostmem *m, const struct hostrecord_entry *e,
 	struct hostrecord_entry part = *e;
 
 	if (e->op != HOSTRECORD_WRITE || what == KEPT_ALL) {
-		if ((what == KEPT_ALL || next(s) % 2) &&
+		if ((what == KEPT_ALL || kept_throw(s) % 2) &&
 		    hostrecord_apply(e, m))
 			abort();
 		return;
@@ -25,7 +25,7 @@ static void apply(struct hostmem *m, const struct hostrecord_entry *e,
 		part.off = e->off + at;
 		part.len = e->len - at < 512 ? e->len - at : 512;
 		part.data = e->data + at;
-		if (next(s) % 2 && hostrecord_apply(&part, m))
+		if (kept_throw(s) % 2 && hostrecord_apply(&part, m))
 			abort();
 	}
 }

@@ -1,5 +1,5 @@
 /*
- * kept: crash states of one or two recorded files, by sampling: what a file has
+ * kept: crash states of up to four recorded files, by sampling: what a file has
  * kept of the changes since its last F is all, nothing, or for each sector a
  * throw of the dice. enumerate.h goes further, for one file that has a guest.
  */
@@ -10,7 +10,7 @@
 #include "lib/hostmem.h"
 #include "lib/hostrecord.h"
 
-#define KEPT_FILES 2
+#define KEPT_FILES 4
 
 struct kept {
 	struct hostrecord *rec;
@@ -23,6 +23,9 @@ enum kept_what { KEPT_ALL, KEPT_NONE, KEPT_SOME, KEPT_KINDS };
 /* FILE after a crash before log entry AT; the caller frees. *S: the dice. */
 struct hostmem *kept_state(const struct kept *k, unsigned file,
 			   enum kept_what what, uint64_t at, uint64_t *s);
+
+/* Throw the dice. */
+uint64_t kept_throw(uint64_t *s);
 
 /* Entry E is over: an F that succeeded makes what came before it began stable.
  */

@@ -29,6 +29,19 @@ scribble()
 	qemu-io -f qcow2 -d unmap "${args[@]}" "$1" >/dev/null
 }
 
+# For QEMU the name of a data file counts from its working folder.
+ln -s d/over.d d/base.d .
+make_base() { (cd d && qemu-img create -q -f qcow2 -o "$1" base "$2M"); }
+make_over() { (cd d && qemu-img create -q -f qcow2 -o "$1" -b base -F "$2" over "$3M"); }
+
+# is_hole FILE SIZE: as long as that, and nothing in it
+is_hole()
+{
+	[ "$(stat -c %s "$1")" = "$2" ] || fail "$1 has $(stat -c %s "$1") bytes"
+	[ "$(stat -c %b "$1")" -le 16 ] || fail "$1 has $(stat -c %b "$1") blocks"
+	cmp -n "$2" "$1" /dev/zero || fail "$1 is not empty"
+}
+
 # round OVERLAY-OPTIONS BASE-OPTIONS|raw OVERLAY-MIB BASE-MIB [ARG...]
 round()
 {
@@ -42,21 +55,22 @@ round()
 		head -c "${bmb}M" /dev/urandom >d/base
 		truncate -s "$((bmb << 20))" d/base
 	else
-		qemu-img create -q -f qcow2 -o "$base" d/base "${bmb}M"
+		make_base "$base" "$bmb"
 		scribble d/base "$bmb" 10
 	fi
-	qemu-img create -q -f qcow2 -o "$over" -b base -F $fmt d/over "${omb}M"
+	make_over "$over" $fmt "$omb"
 	scribble d/over "$omb" "$(pick 8 20 60)"
 	qemu-img convert -f qcow2 -O raw d/over want
 	cp -r d q
-	qemu-img commit -q -f qcow2 q/over
+	(cd q && qemu-img commit -q -f qcow2 over && qemu-img convert -f $fmt -O raw base ../theirs)
 	"$RAWCOW" commit "$@" d/over >out || fail "commit exits $?"
 	grep -q committed out || fail "it says $(cat out)"
 	same_content d/over want
-	qemu-img compare -f $fmt -F $fmt d/base q/base >out ||
+	qemu-img compare -f $fmt -F raw d/base theirs >out ||
 		fail "$over on $base: the base differs from qemu-img's: $(cat out)"
 	check_clean d/over
 	[ $fmt = raw ] || check_clean d/base
+	case $base in *data_file_raw=on*) same_content d/base d/base.d ;; esac
 	# nothing is left in the overlay, and it can be written again
 	case $* in
 	*-d*) ;;
@@ -64,6 +78,7 @@ round()
 		[ "$(qemu-img map -f qcow2 d/over --output=json |
 			grep -c '"depth": 0, .*"present": true')" = 0 ] ||
 			fail "$over: the overlay still holds data"
+		[ ! -e d/over.d ] || is_hole d/over.d $((omb << 20))
 		;;
 	esac
 	scribble d/over "$omb" 5
@@ -78,6 +93,10 @@ qemu-img create -q -f qcow2 -o extended_l2=on ext 1M
 if "$RAWCOW" info ext >/dev/null && "$RAWCOW" map ext >/dev/null 2>&1; then
 	round cluster_size=16k,extended_l2=on cluster_size=64k,extended_l2=on 4 4
 fi
+round data_file=over.d cluster_size=64k 3 3
+round data_file=over.d,cluster_size=4k data_file=base.d,data_file_raw=on 4 2
+round cluster_size=64k data_file=base.d,cluster_size=8k 2 3 -d
+[ "$scale" = small ] || round data_file=over.d,extended_l2=on raw 3 3
 [ "$scale" = small ] || round cluster_size=2M raw 9 2
 [ "$scale" = small ] || round cluster_size=64k,compression_type=zstd cluster_size=64k,lazy_refcounts=on 3 3
 
@@ -142,6 +161,36 @@ qemu-img create -q -f qcow2 -b mid -F qcow2 d/other
 refuses "corrupt" "$RAWCOW" commit d/other
 mv mid.bak d/mid
 
+# Data files: under the same policy as backing files, locked, and named by hand.
+rm -rf d
+mkdir d
+make_base data_file=base.d 1
+make_over data_file=over.d qcow2 1
+qemu-io -f qcow2 -c 'write -P 3 100k 300k' d/over >/dev/null
+qemu-img convert -f qcow2 -O raw d/over want
+sum=$(cat d/* | sum_of)
+for file in over.d base.d; do
+	mv d/$file e/
+	refuses "$file.*does not exist" "$RAWCOW" commit d/over
+	ln -s ../e/$file d/$file
+	refuses "$file.*outside|outside.*$file" "$RAWCOW" commit d/over
+	rm d/$file
+	mv e/$file d/
+done
+if [ -w /dev/fuse ]; then
+	mount_image d/base mnt -o ro
+	refuses "base.*(lock|in use|busy)" "$RAWCOW" commit d/over
+	umount_wait mnt
+fi
+[ "$(cat d/* | sum_of)" = "$sum" ] || fail "a refused commit has changed a file"
+mv d/over.d other
+"$RAWCOW" commit -q -o data_file=other d/over
+mv other d/over.d
+check_clean d/over
+check_clean d/base
+same_content d/base want
+same_content d/over want
+
 # No room in the base: the overlay stays whole, and commits when there is some.
 if [ "$(id -u)" = 0 ] && mkdir small && mount -t tmpfs -o size=2M none small; then
 	qemu-img create -q -f qcow2 small/base 16M
@@ -158,5 +207,17 @@ if [ "$(id -u)" = 0 ] && mkdir small && mount -t tmpfs -o size=2M none small; th
 	"$RAWCOW" commit -q d/over -o backing=any
 	same_content small/base want
 	same_content d/over want
+	rm -f small/* d/over
+	mount -o remount,size=2M small
+	(cd d && "$RAWCOW" create -q -o data_file="$tmp/small/data" full 16M)
+	qemu-img create -q -f qcow2 -b full -F qcow2 d/over
+	qemu-io -f qcow2 -c 'write -P 9 1M 6M' d/over >/dev/null
+	qemu-img convert -f qcow2 -O raw d/over want
+	refuses "no room.*data file.*nothing is lost" "$RAWCOW" commit d/over -o backing=any
+	same_content d/over want
+	check_clean d/full
+	mount -o remount,size=20M small
+	"$RAWCOW" commit -q d/over -o backing=any
+	same_content d/full want
 	umount small
 fi

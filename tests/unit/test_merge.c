@@ -21,7 +21,10 @@
 #define SIZE (64 * C)
 #define BASE_SIZE (40 * C)
 
-static char *dir, *base;
+/* What the base is; with DATA both images have an external data file. */
+enum kind { QCOW2, RAW, DATA, KINDS };
+
+static char *dir, *base, *base_data, *over_data;
 static struct hostmem *over;
 static struct hostfault *fault;
 static unsigned char want[SIZE], have[SIZE];
@@ -37,23 +40,41 @@ static void put(struct image *img, uint64_t off, size_t len, int byte)
 	free(buf);
 }
 
-static void make_base(bool raw)
+static struct hostfile *new_file(const char *path)
 {
-	const struct create_opts opts = { .size = BASE_SIZE,
-					  .cluster_size = C };
-	const struct image_opts plain = { .no_lock = true };
 	struct hostfile *f;
+
+	ck_assert_int_eq(hostfile_open(&f, AT_FDCWD, path,
+				       HOSTFILE_RDWR | HOSTFILE_CREATE, &err), 0);
+	return f;
+}
+
+/* An image in F, which stays open; its data file is at DATA unless NULL. */
+static void make_image(struct hostfile *f, uint64_t size, char *data)
+{
+	struct create_opts opts = { .size = size, .cluster_size = C };
+
+	if (data) {
+		opts.data_file = strrchr(data, '/') + 1;
+		opts.data = new_file(data);
+	}
+	ck_assert_msg(create_image(f, &opts, &err) == 0, "%s", err.text);
+	hostfile_close(opts.data);
+}
+
+static void make_base(enum kind kind)
+{
+	const struct image_opts plain = { .no_lock = true };
+	struct hostfile *f = new_file(base);
 	struct image *img;
 
-	ck_assert_int_eq(hostfile_open(&f, AT_FDCWD, base,
-				       HOSTFILE_RDWR | HOSTFILE_CREATE, &err), 0);
-	if (raw) {
+	if (kind == RAW) {
 		memset(have, 0xbb, BASE_SIZE);
 		ck_assert_int_eq(hostfile_pwrite_full(f, have, BASE_SIZE, 0), 0);
 		hostfile_close(f);
 		return;
 	}
-	ck_assert_int_eq(create_image(f, &opts, &err), 0);
+	make_image(f, BASE_SIZE, kind == DATA ? base_data : NULL);
 	ck_assert_int_eq(image_open_file(&img, f, &plain, &err), 0);
 	put(img, 0, BASE_SIZE, 0xbb);
 	ck_assert_int_eq(image_close(img), 0);
@@ -65,13 +86,14 @@ static int wrap(void *arg, struct hostfile **file)
 	return hostfault_wrap(fault, file, *file);
 }
 
-static struct image *open_over(bool raw, bool write)
+static struct image *open_over(enum kind kind, bool write)
 {
 	const struct image_opts opts = {
 		.no_lock = true,
 		.readonly = !write,
 		.backing_file = base,
-		.backing_format = raw ? "raw" : "qcow2",
+		.backing_format = kind == RAW ? "raw" : "qcow2",
+		.data_file = kind == DATA ? over_data : NULL,
 		.write_depth = write,
 		.wrap = wrap,
 	};
@@ -84,16 +106,15 @@ static struct image *open_over(bool raw, bool write)
 	return img;
 }
 
-static void make_over(bool raw)
+static void make_over(enum kind kind)
 {
-	const struct create_opts opts = { .size = SIZE, .cluster_size = C };
 	struct hostfile *f;
 	struct image *img;
 
 	ck_assert_int_eq(hostmem_open(&f, over, true), 0);
-	ck_assert_int_eq(create_image(f, &opts, &err), 0);
+	make_image(f, SIZE, kind == DATA ? over_data : NULL);
 	hostfile_close(f);
-	img = open_over(raw, true);
+	img = open_over(kind, true);
 	put(img, 3 * C, C, 1);
 	put(img, 5 * C + 512, 700, 2);
 	put(img, 38 * C, 4 * C, 3); /* over the base's end */
@@ -102,23 +123,25 @@ static void make_over(bool raw)
 	ck_assert_int_eq(image_close(img), 0);
 }
 
-static void see(bool raw, unsigned char *out)
+static void see(enum kind kind, unsigned char *out)
 {
-	struct image *img = open_over(raw, false);
+	struct image *img = open_over(kind, false);
 
 	ck_assert_int_eq(image_read(img, out, SIZE, 0), 0);
 	ck_assert_int_eq(image_close(img), 0);
 }
 
-static void begin(bool raw)
+static void begin(enum kind kind)
 {
 	dir = tmpdir_make();
 	base = tmpdir_path(dir, "base");
+	base_data = tmpdir_path(dir, "base.data");
+	over_data = tmpdir_path(dir, "over.data");
 	over = hostmem_new();
 	fault = hostfault_new();
-	make_base(raw);
-	make_over(raw);
-	see(raw, want);
+	make_base(kind);
+	make_over(kind);
+	see(kind, want);
 }
 
 static void end(void)
@@ -126,27 +149,29 @@ static void end(void)
 	hostmem_free(over);
 	hostfault_free(fault);
 	free(base);
+	free(base_data);
+	free(over_data);
 	tmpdir_remove(dir);
 }
 
-static int merge(bool raw, bool keep)
+static int merge(enum kind kind, bool keep)
 {
 	const struct merge_opts opts = { .depth = 1, .keep = keep };
-	struct image *img = open_over(raw, true);
+	struct image *img = open_over(kind, true);
 	int r = merge_image(img, &opts, &err);
 
 	ck_assert_int_eq(image_close(img), 0);
 	return r;
 }
 
-static void same(bool raw)
+static void same(enum kind kind)
 {
-	see(raw, have);
+	see(kind, have);
 	ck_assert(!memcmp(have, want, SIZE));
 }
 
 /* Make call after call of the base fail, until none is left to fail. */
-static void fail_each(bool raw, int error)
+static void fail_each(enum kind kind, int error)
 {
 	for (uint64_t n = 0;; n++) {
 		const struct hostfault_rule rule = {
@@ -159,10 +184,10 @@ static void fail_each(bool raw, int error)
 		struct hostmem *before;
 		int r;
 
-		begin(raw);
+		begin(kind);
 		before = hostmem_clone(over);
 		hostfault_set(fault, &rule);
-		r = merge(raw, true);
+		r = merge(kind, true);
 		ck_assert_msg(hostmem_equal(before, over),
 			      "call %d changed the overlay", (int)n);
 		hostmem_free(before);
@@ -174,34 +199,55 @@ static void fail_each(bool raw, int error)
 		ck_assert_int_lt(r, 0);
 		ck_assert(strstr(err.text, "backing file"));
 		hostfault_set(fault, NULL);
-		same(raw);
-		ck_assert_int_eq(merge(raw, false), 0);
-		same(raw);
+		same(kind);
+		ck_assert_int_eq(merge(kind, false), 0);
+		same(kind);
 		end();
 	}
 }
 
 START_TEST(base_fails)
 {
-	fail_each(true, -ENOSPC);
-	fail_each(true, -EIO);
-	fail_each(false, -ENOSPC);
+	fail_each(RAW, -ENOSPC);
+	fail_each(RAW, -EIO);
+	fail_each(QCOW2, -ENOSPC);
+	fail_each(DATA, -ENOSPC);
+	fail_each(DATA, -EIO);
 }
 END_TEST
 
+/* Has the overlay's data file SIZE bytes, any of them not zero? */
+static bool over_data_is(uint64_t size, bool data)
+{
+	struct hostmem *m = hostmem_new();
+	bool any = false;
+
+	ck_assert_int_eq(hostmem_load(m, over_data), 0);
+	ck_assert_uint_eq(hostmem_size(m), size);
+	hostmem_read(m, have, size, 0);
+	hostmem_free(m);
+	for (uint64_t i = 0; i < size; i++)
+		any = any || have[i];
+	return any == data;
+}
+
 START_TEST(empties_and_keeps)
 {
-	for (int raw = 0; raw < 2; raw++) {
+	for (enum kind kind = 0; kind < KINDS; kind++) {
 		uint64_t size;
 
-		begin(raw);
+		begin(kind);
 		size = hostmem_size(over);
-		ck_assert_int_eq(merge(raw, true), 0);
+		ck_assert(kind != DATA || over_data_is(SIZE, true));
+		ck_assert_int_eq(merge(kind, true), 0);
 		ck_assert_uint_eq(hostmem_size(over), size);
-		same(raw);
-		ck_assert_int_eq(merge(raw, false), 0);
-		ck_assert_uint_lt(hostmem_size(over), size / 2);
-		same(raw);
+		same(kind);
+		ck_assert_int_eq(merge(kind, false), 0);
+		if (kind == DATA)
+			ck_assert(over_data_is(SIZE, false));
+		else
+			ck_assert_uint_lt(hostmem_size(over), size / 2);
+		same(kind);
 		end();
 	}
 }
@@ -214,12 +260,12 @@ START_TEST(refused)
 	struct hostfile *f;
 	struct image *img;
 
-	begin(true);
-	img = open_over(true, true);
+	begin(RAW);
+	img = open_over(RAW, true);
 	ck_assert_int_eq(merge_image(img, &deep, &err), -EINVAL);
 	ck_assert_uint_eq(merge_depth(img, 1, 1), 0);
 	image_close(img);
-	img = open_over(true, false);
+	img = open_over(RAW, false);
 	ck_assert_int_eq(merge_image(img, &opts, &err), -EROFS);
 	image_close(img);
 	ck_assert_int_eq(hostmem_open(&f, over, true), 0);
@@ -227,10 +273,10 @@ START_TEST(refused)
 	ck_assert_int_eq(merge_image(img, &opts, &err), -EINVAL);
 	ck_assert_int_eq(snapshot_create(img, "s", &err), 0);
 	image_close(img);
-	img = open_over(true, true);
+	img = open_over(RAW, true);
 	ck_assert_int_eq(merge_image(img, &opts, &err), -ENOTSUP);
 	image_close(img);
-	same(true);
+	same(RAW);
 	end();
 }
 END_TEST

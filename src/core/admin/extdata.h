@@ -18,3 +18,8 @@ int extdata_map(struct image *img, uint64_t from, uint64_t to);
 
 /* The disk has SIZE bytes, stably: cut off what lies behind. */
 int extdata_shrink(struct image *img, uint64_t size);
+
+/* Nothing of the disk is mapped any more, stably: give back the room that it had
+ * in the data file, which keeps its length. Where the host cannot, the old bytes
+ * stay, and nothing refers to them. */
+void extdata_empty(struct image *img);

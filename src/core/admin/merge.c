@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/seed.h"
+#include "core/admin/extdata.h"
 #include "core/admin/resize.h"
 #include "core/admin/trim.h"
 #include "core/format/qcow2.h"
@@ -36,12 +37,13 @@ static int base_failed(const struct work *w, int r)
 {
 	char shown[256];
 	const char *name = base_name(w);
+	bool two = w->base->image && w->base->image->data_file;
 
 	err_escape(shown, sizeof(shown), name, strlen(name));
 	if (r == -ENOSPC)
 		return err_set(w->err, r,
-			       "no room to write to the backing file '%s'; nothing is lost, the image still has it all",
-			       shown);
+			       "no room to write to the backing file '%s'%s; nothing is lost, the image still has it all",
+			       shown, two ? " or its data file" : "");
 	err_set_sys(w->err, r, "cannot write to it");
 	err_wrap(w->err, "backing file '%s'", shown);
 	return r;
@@ -210,20 +212,34 @@ static int sync_base(struct work *w)
 
 /* --- the image ------------------------------------------------------------------ */
 
+/* Let all mappings go. [R5] What they named in a data file, which frees nothing
+ * by itself, is punched when they are gone for good: until then it is the
+ * disk. */
+static int unmap_all(struct image *img)
+{
+	uint64_t end = num_round_up(img->geom.size, img->geom.cluster_size);
+	int r = rolescan_finish(&img->meta);
+
+	if (r == 0 && img->data_file && SEED_BUG(SEED_DATA_PUNCH_EARLY))
+		extdata_empty(img);
+	if (r == 0)
+		r = trim_range(&img->meta, 0, end);
+	if (r == 0)
+		r = writeback_all(&img->meta);
+	if (r == 0 && img->data_file)
+		extdata_empty(img);
+	return r;
+}
+
 /* One entry after the other: whatever a crash leaves of them shows what it did,
  * from here or from the base. */
 static int empty(struct work *w)
 {
 	struct image *img = w->img;
-	uint64_t end = num_round_up(img->geom.size, img->geom.cluster_size);
 	int r = gate_quiesce(img);
 
 	if (r == 0) {
-		r = rolescan_finish(&img->meta);
-		if (r == 0)
-			r = trim_range(&img->meta, 0, end);
-		if (r == 0)
-			r = writeback_all(&img->meta);
+		r = unmap_all(img);
 		if (r == 0)
 			r = trim_file(&img->meta);
 		if (r == 0)

@@ -24,8 +24,10 @@ struct merge_opts {
  * Write all that the disk of IMG (open to write) shows and its base does not
  * hold into the base, which grows if the disk is larger; make it durable; then,
  * unless KEEP is set, unmap everything in IMG, so that it shows the base. The
- * disk shows the same at any time, also in every crash state of the two files
- * [R9]: 1 F for the base after its own commits, 2 for IMG.
+ * disk shows the same at any time, also in every crash state of the files [R9]:
+ * 1 F for the base after its own commits, 2 for IMG. An external data file of the
+ * base is written and synced with it; one of IMG is punched when nothing refers to
+ * it any more, stably [R5].
  *
  * 0; -EINVAL no backing file at that depth; -EROFS; -ENOTSUP the image has
  * internal snapshots, which the base's change would change; -ENOSPC, -EIO,
