@@ -1,4 +1,5 @@
 #include "check/broken.h"
+#include "check/broken_sub.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -7,8 +8,9 @@
 
 #define OFFSET_MASK 0x00fffffffffffe00ULL
 #define EXT_BITMAPS 0x23852875U
+#define EXT_DATA_FILE 0x44415441U
 #define CLUSTERS 128 /* of the disk */
-#define STREAM 64    /* guest cluster of the first of two streams */
+#define STREAM BROKEN_STREAM
 
 /* --- sound images ------------------------------------------------------------- */
 
@@ -34,6 +36,13 @@ static const struct base bases[] = {
 	  true },
 	{ "v2 backing", { .version = 2, .cluster_bits = 12,
 			  .refcount_order = 4 }, false, false, true },
+	{ "sub", { .cluster_bits = 14, .refcount_order = 4, .extended = true },
+	  true, true, false },
+	{ "sub backing", { .cluster_bits = 14, .refcount_order = 4,
+			   .extended = true }, false, false, true },
+	{ "sub data", { .cluster_bits = 14, .refcount_order = 4,
+			.extended = true, .data_file = true },
+	  false, false, false },
 };
 
 static const struct base *base_of(const char *name)
@@ -90,6 +99,13 @@ static void put_data(struct imgbuild *b, unsigned gidx, unsigned char seed)
 	free(data);
 }
 
+/* A quarter each: data, nothing, zero, data. */
+static void put_mixed(struct imgbuild *b, unsigned gidx)
+{
+	put_data(b, gidx, 0x40);
+	imgbuild_bitmap_set(b, gidx * b->csize, 0x00ff0000ff0000ff);
+}
+
 static void put_stream(struct imgbuild *b, unsigned gidx, unsigned char seed)
 {
 	unsigned char *data = malloc(b->csize);
@@ -101,11 +117,12 @@ static void put_stream(struct imgbuild *b, unsigned gidx, unsigned char seed)
 }
 
 /*
- * Guest clusters: 0 to 3 in both snapshots, 1 changed since; 8 the disk's own; 9
- * reserved under a zero flag; streams, two in a cluster; 80 and 81 data behind
- * the second L2 table if clusters have 512 bytes.
+ * Guest clusters: 0 to 3 in both snapshots, 1 changed since; 8 to 64 as in
+ * broken.h, two streams in a cluster; 80 and 81 data behind the second L2 table
+ * if clusters have 512 bytes.
  */
-static void build(struct imgbuild *b, struct hostfile *f, const struct base *base)
+static void build(struct imgbuild *b, struct hostfile *f, struct hostfile *data,
+		  const struct base *base)
 {
 	struct imgbuild_params p = base->p;
 	bool v3 = p.version != 2;
@@ -114,6 +131,9 @@ static void build(struct imgbuild *b, struct hostfile *f, const struct base *bas
 	p.size = (uint64_t)CLUSTERS << p.cluster_bits;
 	p.l1_entries = 4;
 	imgbuild_init(b, f, &p);
+	b->data = data;
+	if (p.data_file)
+		imgbuild_ext(b, EXT_DATA_FILE, "base.raw", 8);
 	if (base->bitmaps)
 		put_bitmaps(b);
 	for (unsigned i = 0; i < 4; i++)
@@ -126,11 +146,14 @@ static void build(struct imgbuild *b, struct hostfile *f, const struct base *bas
 		imgbuild_snapshot(b, "2", "second");
 		put_data(b, 1, 0x88);
 	}
-	put_data(b, 8, 0x99);
+	put_data(b, BROKEN_DATA, 0x99);
 	if (v3)
-		imgbuild_zero_alloc(b, 9 * b->csize);
-	put_stream(b, STREAM, 0xaa);
-	if (!one)
+		imgbuild_zero_alloc(b, BROKEN_PLACE * b->csize);
+	if (p.extended)
+		put_mixed(b, BROKEN_MIXED);
+	if (!p.data_file)
+		put_stream(b, STREAM, 0xaa);
+	if (!p.data_file && !one)
 		put_stream(b, STREAM + 1, 0xab);
 	put_data(b, 80, 0xcc);
 	put_data(b, 81, 0xcd);
@@ -141,17 +164,20 @@ static void build(struct imgbuild *b, struct hostfile *f, const struct base *bas
 
 static struct hostmem *make(unsigned i, bool broken)
 {
-	struct hostmem *m = hostmem_new();
-	struct hostfile *f;
+	struct hostmem *m = hostmem_new(), *data = hostmem_new();
+	struct hostfile *f, *d;
 	struct imgbuild b;
 
-	if (!m || hostmem_open(&f, m, true) < 0)
+	if (!m || hostmem_open(&f, m, true) < 0 || !data ||
+	    hostmem_open(&d, data, true) < 0)
 		abort();
-	build(&b, f, base_of(broken_cases[i].base));
+	build(&b, f, d, base_of(broken_cases[i].base));
 	if (broken)
 		broken_cases[i].make(&b);
 	imgbuild_fini(&b);
 	hostfile_close(f);
+	hostfile_close(d); /* check does not look into it */
+	hostmem_free(data);
 	return m;
 }
 
@@ -182,17 +208,17 @@ static uint64_t get(struct imgbuild *b, unsigned gidx)
 	return imgbuild_l2_get(b, gidx * b->csize);
 }
 
-static uint64_t slot(struct imgbuild *b, unsigned gidx)
+uint64_t broken_slot(struct imgbuild *b, unsigned gidx)
 {
-	uint64_t per = b->csize / 8;
+	uint64_t per = b->csize / b->esize;
 
-	return offset(imgbuild_l1_get(b, gidx / per)) + gidx % per * 8;
+	return offset(imgbuild_l1_get(b, gidx / per)) + gidx % per * b->esize;
 }
 
 /* As it is, in whatever table there is: counts stay what they were. */
 static void set(struct imgbuild *b, unsigned gidx, uint64_t entry)
 {
-	imgbuild_poke(b, slot(b, gidx), 8, entry);
+	imgbuild_poke(b, broken_slot(b, gidx), 8, entry);
 }
 
 static void or_in(struct imgbuild *b, unsigned gidx, uint64_t bits)

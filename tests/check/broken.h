@@ -19,6 +19,14 @@ struct broken {
 extern const struct broken broken_cases[];
 extern const unsigned broken_n;
 
+/* Guest clusters of all images: data; zero, with a place; subclusters of all
+ * kinds, where there are subclusters; nothing; the first of two streams. */
+enum { BROKEN_DATA = 8, BROKEN_PLACE = 9, BROKEN_MIXED = 10,
+       BROKEN_NOTHING = 30, BROKEN_STREAM = 64 };
+
+/* Where the L2 entry of guest cluster GIDX of the disk stands in the file. */
+uint64_t broken_slot(struct imgbuild *b, unsigned gidx);
+
 /* The image of case I, on disk in memory. The caller frees. */
 struct hostmem *broken_build(unsigned i);
 /* One whose case has not been made: sound. */

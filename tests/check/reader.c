@@ -57,7 +57,7 @@ static uint64_t add_snapshot(struct reader *r, uint64_t off, uint64_t size)
 void reader_open(struct reader *r, struct hostmem *m)
 {
 	uint32_t snapshots = (uint32_t)get(m, 60, 4);
-	uint64_t off = get(m, 64, 8);
+	uint64_t off = get(m, 64, 8), features;
 
 	memset(r, 0, sizeof(*r));
 	r->m = m;
@@ -65,6 +65,9 @@ void reader_open(struct reader *r, struct hostmem *m)
 	r->version = (uint32_t)get(m, 4, 4);
 	r->cluster_bits = (uint32_t)get(m, 20, 4);
 	r->cluster_size = 1ULL << r->cluster_bits;
+	features = r->version == 3 ? get(m, 72, 8) : 0;
+	r->data_file = features & 4;
+	r->entry_size = features & 16 ? 16 : 8;
 	r->backing = get(m, 8, 8) != 0;
 	r->tree[0].size = get(m, 24, 8);
 	r->tree[0].l1_entries = (uint32_t)get(m, 36, 4);
@@ -115,31 +118,85 @@ static bool compressed(const struct reader *r, uint64_t raw, unsigned char *out)
 	return inflate_it(r, hoff, end - hoff, out);
 }
 
-static bool standard(const struct reader *r, uint64_t raw, unsigned char *out)
+/* LEN bytes of data at HOFF. */
+static void data_at(const struct reader *r, uint64_t hoff, uint64_t len,
+		    unsigned char *out)
+{
+	if (r->data_file)
+		memset(out, 0x80 | (hoff >> 9 & 0x7f), len);
+	else
+		hostmem_read(r->m, out, len, hoff);
+}
+
+/* Is there a cluster of GIDX at HOFF where there can be one, or none at all? */
+static bool possible(const struct reader *r, uint64_t gidx, uint64_t hoff,
+		     bool copied)
+{
+	if (!aligned(r, hoff))
+		return false;
+	if (r->data_file)
+		return hoff == gidx << r->cluster_bits || (!hoff && !copied);
+	return hoff ? inside(r, hoff, r->cluster_size) : !copied;
+}
+
+static bool standard(const struct reader *r, uint64_t gidx, uint64_t raw,
+		     unsigned char *out)
 {
 	uint64_t hoff = raw & OFFSET;
-	bool zero = raw & 1;
+	bool copied = raw >> 63, zero = raw & 1;
 
-	if (raw & 0x3f000000000001feULL || !aligned(r, hoff) ||
-	    (zero && r->version < 3) || (raw >> 63 && !hoff))
+	if (raw & 0x3f000000000001feULL || (zero && r->version < 3) ||
+	    !possible(r, gidx, hoff, copied))
 		return false;
-	if (hoff && !inside(r, hoff, r->cluster_size))
-		return false;
-	if (zero || !hoff)
+	if (zero || !(hoff || copied))
 		memset(out, zero || !r->backing ? 0 : 0xbb, r->cluster_size);
 	else
-		hostmem_read(r->m, out, r->cluster_size, hoff);
+		data_at(r, hoff, r->cluster_size, out);
 	return true;
+}
+
+/* A word and the bitmap of its subclusters. */
+static bool extended(const struct reader *r, uint64_t gidx, uint64_t raw,
+		     uint64_t bitmap, unsigned char *out)
+{
+	uint32_t data = (uint32_t)bitmap, zero = (uint32_t)(bitmap >> 32);
+	uint64_t hoff = raw & OFFSET, len = r->cluster_size / 32;
+	bool copied = raw >> 63;
+
+	if (raw & 0x3f000000000001ffULL || data & zero ||
+	    (data && !hoff && !copied) || !possible(r, gidx, hoff, copied))
+		return false;
+	for (unsigned i = 0; i < 32; i++, out += len) {
+		bool hole = !r->backing || zero >> i & 1;
+
+		if (data >> i & 1)
+			data_at(r, hoff + i * len, len, out);
+		else
+			memset(out, hole ? 0 : 0xbb, len);
+	}
+	return true;
+}
+
+/* The entry at OFF of the file, for GIDX. */
+static bool entry(const struct reader *r, uint64_t gidx, uint64_t off,
+		  unsigned char *out)
+{
+	uint64_t raw = get(r->m, off, 8);
+	uint64_t bitmap = r->entry_size == 16 ? get(r->m, off + 8, 8) : 0;
+
+	if (raw >> 62 & 1)
+		return !bitmap && compressed(r, raw, out);
+	return r->entry_size == 16 ? extended(r, gidx, raw, bitmap, out) :
+				     standard(r, gidx, raw, out);
 }
 
 bool reader_cluster(const struct reader *r, unsigned t, uint64_t gidx,
 		    unsigned char *out)
 {
 	const struct reader_tree *tree = &r->tree[t];
-	uint64_t per_table = r->cluster_size / 8;
+	uint64_t per_table = r->cluster_size / r->entry_size;
 	uint64_t i = gidx / per_table;
 	uint64_t l1;
-	uint64_t raw;
 
 	if (i >= tree->l1_entries)
 		return false;
@@ -148,9 +205,9 @@ bool reader_cluster(const struct reader *r, unsigned t, uint64_t gidx,
 	    !inside(r, l1 & OFFSET, r->cluster_size))
 		return false;
 	if (!(l1 & OFFSET))
-		return standard(r, 0, out);
-	raw = get(r->m, (l1 & OFFSET) + gidx % per_table * 8, 8);
-	return raw >> 62 & 1 ? compressed(r, raw, out) : standard(r, raw, out);
+		return standard(r, gidx, 0, out);
+	return entry(r, gidx, (l1 & OFFSET) + gidx % per_table * r->entry_size,
+		     out);
 }
 
 static unsigned tree_of(const struct reader *r, const char *id)
@@ -172,9 +229,10 @@ static bool is_root(const struct reader *r, uint64_t hoff)
 /* Does GIDX of tree T map what is a table, of any tree? */
 static bool maps_table(const struct reader *r, unsigned t, uint64_t gidx)
 {
-	uint64_t per_table = r->cluster_size / 8;
+	uint64_t per_table = r->cluster_size / r->entry_size;
 	uint64_t l1 = get(r->m, r->tree[t].l1_offset + gidx / per_table * 8, 8);
-	uint64_t raw = get(r->m, (l1 & OFFSET) + gidx % per_table * 8, 8);
+	uint64_t raw = get(r->m, (l1 & OFFSET) +
+			   gidx % per_table * r->entry_size, 8);
 
 	if (!(l1 & OFFSET) || raw >> 62 & 1)
 		return false;

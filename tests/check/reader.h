@@ -1,7 +1,7 @@
 /*
  * reader: what can be read in a qcow2 image, from the specification alone. It
  * shares no code with src/, so that a repair is not judged by what it uses.
- * Standard L2 entries, no encryption, deflate.
+ * No encryption, deflate; a data file has some content of its own everywhere.
  */
 #pragma once
 
@@ -23,8 +23,9 @@ struct reader_tree {
 struct reader {
 	struct hostmem *m;
 	uint32_t version, cluster_bits;
+	unsigned entry_size; /* bytes of an L2 entry: 8 or 16 */
 	uint64_t cluster_size, file_size;
-	bool backing;
+	bool backing, data_file;
 	struct reader_tree tree[1 + READER_SNAPSHOTS];
 	unsigned n; /* trees that can be reached */
 };

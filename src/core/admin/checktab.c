@@ -221,6 +221,13 @@ static void count_fragments(struct l2walk *lw, uint64_t hoff)
 	lw->contiguous = hoff + lw->w->g.cluster_size;
 }
 
+/* Has an extended entry with the word RAW a cluster? */
+static bool has_place(const struct checkwalk *w, uint64_t raw)
+{
+	return raw & QCOW2_OFFSET_MASK ||
+	       (w->g.data_file && raw & QCOW2_ENTRY_COPIED);
+}
+
 /* Which subclusters have data, and which are zero, goes with the word. */
 static void check_bitmap(struct checkwalk *w, const struct checktab_l2 *t,
 			 const struct entry *e)
@@ -231,8 +238,7 @@ static void check_bitmap(struct checkwalk *w, const struct checktab_l2 *t,
 		what = e->bitmap ? "compressed data" : NULL;
 	else if (e->bitmap & e->bitmap >> QCOW2_SUBCLUSTERS & UINT32_MAX)
 		what = "subclusters that are both data and zero";
-	else if (e->bitmap & UINT32_MAX && !(e->raw & QCOW2_OFFSET_MASK) &&
-		 !(w->g.data_file && e->raw & QCOW2_ENTRY_COPIED))
+	else if (e->bitmap & UINT32_MAX && !has_place(w, e->raw))
 		what = "subclusters with data and no cluster";
 	if (what)
 		checkwalk_report(w, PROBLEM_L2_ENTRY, t->hoff,
@@ -257,7 +263,7 @@ static uint64_t bitmap_for(const struct checkwalk *w, const struct entry *e,
 		data = UINT32_MAX;
 		zero = 0;
 	}
-	if (!(raw & QCOW2_OFFSET_MASK)) {
+	if (!has_place(w, raw)) {
 		zero |= w->h.backing_offset ? data : 0;
 		data = 0;
 	}
@@ -379,21 +385,23 @@ static void data_file_place(struct l2walk *lw, const struct checktab_l2 *t,
 static int data_file_entry(struct l2walk *lw, const struct checktab_l2 *t,
 			   const struct entry *e)
 {
+	struct checkwalk *w = lw->w;
 	uint64_t fixed = e->raw & ~L2_RESERVED;
 
-	if (lw->w->g.extended)
+	if (w->g.extended)
 		fixed &= ~QCOW2_ENTRY_ZERO;
 	if (e->raw & QCOW2_ENTRY_COMPRESSED)
-		fixed = nothing(lw->w, e->raw);
+		fixed = nothing(w, e->raw);
 	else
 		data_file_place(lw, t, e);
-	if (fixed == e->raw)
+	if (fixed != e->raw)
+		checkwalk_report(w, PROBLEM_L2_ENTRY, t->hoff,
+				 "entry %" PRIu64 " of the L2 table at %#"
+				 PRIx64 " is not possible with an external data file: %#"
+				 PRIx64, e->index, t->hoff, e->raw);
+	else if (bitmap_sound(w, e, fixed))
 		return 0;
-	checkwalk_report(lw->w, PROBLEM_L2_ENTRY, t->hoff,
-			 "entry %" PRIu64 " of the L2 table at %#" PRIx64
-			 " is not possible with an external data file: %#"
-			 PRIx64, e->index, t->hoff, e->raw);
-	return patch(lw->w, e, fixed);
+	return patch_l2(w, e, fixed);
 }
 
 static int standard_entry(struct l2walk *lw, const struct checktab_l2 *t,
