@@ -90,6 +90,37 @@ int metafix_change_locked(struct metafix *fx, uint64_t goff, uint64_t n,
 	return l2map_change_locked(&fx->m, &c);
 }
 
+int metafix_change(struct metafix *fx, uint64_t goff, uint64_t n,
+		   enum l2map_what what, uint64_t hoff)
+{
+	int r;
+
+	lock_take(&fx->m.lock);
+	r = metafix_change_locked(fx, goff, n, what, hoff);
+	lock_drop(&fx->m.lock);
+	return r;
+}
+
+uint64_t metafix_take(struct metafix *fx, uint64_t n)
+{
+	uint64_t hidx;
+	int r;
+
+	lock_take(&fx->m.lock);
+	r = alloc_exact_locked(&fx->m, n, ROLE_DATA, &hidx);
+	lock_drop(&fx->m.lock);
+	must(r, "alloc");
+	return hidx * fx->b.csize;
+}
+
+bool metafix_exact(struct metafix *fx)
+{
+	unsigned high;
+
+	return writeback_all(&fx->m) == 0 && !metafix_compare(fx, &high) &&
+	       !high;
+}
+
 uint64_t metafix_be64(struct metafix *fx, uint64_t off)
 {
 	unsigned char raw[8];

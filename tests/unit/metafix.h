@@ -45,6 +45,16 @@ int metafix_change_locked(struct metafix *fx, uint64_t goff, uint64_t n,
 			  enum l2map_what what, uint64_t hoff)
 	LOCK_REQUIRES(&fx->m.lock);
 
+/* The same, taking the lock. */
+int metafix_change(struct metafix *fx, uint64_t goff, uint64_t n,
+		   enum l2map_what what, uint64_t hoff);
+
+/* N clusters for L2MAP_DATA: where they begin. Aborts when there are none. */
+uint64_t metafix_take(struct metafix *fx, uint64_t n);
+
+/* Commit; is every count in the file what refers to it? */
+bool metafix_exact(struct metafix *fx);
+
 /* The bytes of the file: a big-endian number, the refcount of a cluster (0
  * where nothing covers it). */
 uint64_t metafix_be64(struct metafix *fx, uint64_t off);

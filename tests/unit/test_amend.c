@@ -5,86 +5,32 @@
  */
 #include <check.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/admin/amend.h"
-#include "core/admin/check.h"
-#include "core/admin/create.h"
 #include "core/admin/rebase.h"
-#include "core/image/image.h"
 #include "core/image/info.h"
-#include "lib/hostfault.h"
-#include "lib/hostmem.h"
+#include "imagefix.h"
 #include "suite.h"
 
 #define C 4096U
 #define SIZE (64 * C)
 
-static struct hostmem *mem;
-static struct hostfault *fault;
-static unsigned char want[SIZE], have[SIZE];
-static struct err err;
-
-static struct image *open_it(bool faulty)
-{
-	const struct image_opts opts = { .no_lock = true, .no_backing = true };
-	struct hostfile *f;
-	struct image *img;
-
-	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
-	if (faulty)
-		ck_assert_int_eq(hostfault_wrap(fault, &f, f), 0);
-	if (image_open_file(&img, f, &opts, &err) < 0) {
-		hostfile_close(f);
-		return NULL;
-	}
-	return img;
-}
+static struct imagefix fx;
 
 static void begin(unsigned version, uint64_t cluster_size)
 {
+	static unsigned char sevens[10 * C];
 	const struct create_opts opts = { .size = SIZE, .version = version,
 					  .cluster_size = cluster_size };
-	struct hostfile *f;
 	struct image *img;
 
-	mem = hostmem_new();
-	fault = hostfault_new();
-	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
-	ck_assert_int_eq(create_image(f, &opts, &err), 0);
-	hostfile_close(f);
-	img = open_it(false);
-	memset(have, 7, SIZE);
-	ck_assert_int_eq(image_write(img, have, 10 * C, 3 * C), 0);
+	imagefix_create(&fx, &opts);
+	img = imagefix_open(&fx, false);
+	memset(sevens, 7, sizeof(sevens));
+	ck_assert_int_eq(image_write(img, sevens, sizeof(sevens), 3 * C), 0);
 	ck_assert_int_eq(image_zero(img, 5 * C, 3 * C, true), 0);
-	ck_assert_int_eq(image_read(img, want, SIZE, 0), 0);
-	ck_assert_int_eq(image_close(img), 0);
-}
-
-static void end(void)
-{
-	hostmem_free(mem);
-	hostfault_free(fault);
-}
-
-/* Consistent, leaks aside, and the same disk. */
-static void look(bool leaks)
-{
-	const struct check_opts opts = { 0 };
-	struct check_result res;
-	struct hostfile *f;
-	struct image *img;
-
-	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
-	ck_assert_int_eq(check_image(f, &opts, &res, &err), 0);
-	hostfile_close(f);
-	ck_assert_uint_eq(res.corruptions, 0);
-	ck_assert(leaks || !res.leaks);
-	img = open_it(false);
-	ck_assert_msg(img != NULL, "%s", err.text);
-	ck_assert_int_eq(image_read(img, have, SIZE, 0), 0);
-	ck_assert(!memcmp(have, want, SIZE));
+	imagefix_take(&fx, img);
 	ck_assert_int_eq(image_close(img), 0);
 }
 
@@ -96,8 +42,8 @@ struct step {
 
 static int take(struct image *img, const struct step *s)
 {
-	return s->name ? rebase_image(img, s->name, "raw", &err) :
-			 amend_image(img, &s->amend, &err);
+	return s->name ? rebase_image(img, s->name, "raw", &fx.err) :
+			 amend_image(img, &s->amend, &fx.err);
 }
 
 static void fail_each(const struct step *s, uint64_t cluster_size, int error,
@@ -115,22 +61,22 @@ static void fail_each(const struct step *s, uint64_t cluster_size, int error,
 		int r;
 
 		begin(s->version, cluster_size);
-		img = open_it(true);
-		hostfault_set(fault, &rule);
+		img = imagefix_open(&fx, true);
+		hostfault_set(fx.fault, &rule);
 		r = take(img, s);
 		(void)!image_close(img);
-		if (!hostfault_hits(fault)) {
-			ck_assert_msg(r == 0, "%s", err.text);
-			look(false);
-			end();
+		if (!hostfault_hits(fx.fault)) {
+			ck_assert_msg(r == 0, "%s", fx.err.text);
+			imagefix_look(&fx, false);
+			imagefix_free(&fx);
 			return;
 		}
-		look(true);
-		img = open_it(false);
-		ck_assert_msg(take(img, s) == 0, "%s", err.text);
+		imagefix_look(&fx, true);
+		img = imagefix_open(&fx, false);
+		ck_assert_msg(take(img, s) == 0, "%s", fx.err.text);
 		ck_assert_int_eq(image_close(img), 0);
-		look(true);
-		end();
+		imagefix_look(&fx, true);
+		imagefix_free(&fx);
 	}
 }
 
@@ -155,13 +101,13 @@ END_TEST
 
 static void refused(struct amend_opts opts, int want_error, const char *text)
 {
-	struct hostmem *before = hostmem_clone(mem);
-	struct image *img = open_it(false);
+	struct hostmem *before = hostmem_clone(fx.mem);
+	struct image *img = imagefix_open(&fx, false);
 
-	ck_assert_int_eq(amend_image(img, &opts, &err), want_error);
-	ck_assert_msg(strstr(err.text, text), "'%s'", err.text);
+	ck_assert_int_eq(amend_image(img, &opts, &fx.err), want_error);
+	ck_assert_msg(strstr(fx.err.text, text), "'%s'", fx.err.text);
 	ck_assert_int_eq(image_close(img), 0);
-	ck_assert(hostmem_equal(before, mem));
+	ck_assert(hostmem_equal(before, fx.mem));
 	hostmem_free(before);
 }
 
@@ -172,10 +118,10 @@ START_TEST(refusals)
 		-EINVAL, "16 bits");
 	refused((struct amend_opts){ .version = 2, .lazy_refcounts = AMEND_ON },
 		-EINVAL, "version 3");
-	end();
+	imagefix_free(&fx);
 	begin(2, C);
 	refused((struct amend_opts){ .refcount_bits = 1 }, -EINVAL, "16 bits");
-	end();
+	imagefix_free(&fx);
 }
 END_TEST
 
@@ -193,21 +139,21 @@ START_TEST(names)
 
 		begin(2 + k % 2, sizes[k / 2]);
 		for (size_t n = 1; n < 1023; n += n < 300 ? 7 : 61) {
-			struct image *img = open_it(false);
+			struct image *img = imagefix_open(&fx, false);
 			int r;
 
 			memset(name, 'a' + (int)(n % 26), n);
 			name[n] = '\0';
 			r = rebase_image(img, name, n % 2 ? "raw" : "qcow2",
-					 &err);
+					 &fx.err);
 			ck_assert_int_eq(image_close(img), 0);
 			if (r < 0) {
 				ck_assert_int_eq(r, -ENOSPC);
 				break;
 			}
 			fits = n;
-			ck_assert_int_eq(hostmem_open(&f, mem, false), 0);
-			ck_assert_int_eq(info_read(&info, f, &err), 0);
+			ck_assert_int_eq(hostmem_open(&f, fx.mem, false), 0);
+			ck_assert_int_eq(info_read(&info, f, &fx.err), 0);
 			ck_assert_str_eq(info.backing_name, name);
 			ck_assert_str_eq(info.backing_format,
 					 n % 2 ? "raw" : "qcow2");
@@ -215,8 +161,8 @@ START_TEST(names)
 			hostfile_close(f);
 		}
 		ck_assert_uint_gt(fits, sizes[k / 2] == 512 ? 250 : 350);
-		look(false);
-		end();
+		imagefix_look(&fx, false);
+		imagefix_free(&fx);
 	}
 }
 END_TEST

@@ -304,28 +304,8 @@ START_TEST(test_iterations)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *s = suite_create("cipher");
-	TCase *tc = tcase_create("cipher");
-	SRunner *sr;
-	int failed;
-
-	tcase_add_loop_test(tc, test_vectors, 0,
-			    sizeof(rows) / sizeof(rows[0]));
-	tcase_add_test(tc, test_batches);
-	tcase_add_test(tc, test_cast5);
-	tcase_add_test(tc, test_legacy);
-	tcase_add_test(tc, test_refused);
-	tcase_add_test(tc, test_pbkdf2);
-	tcase_add_test(tc, test_split);
-	tcase_add_test(tc, test_threads);
-	tcase_add_test(tc, test_iterations);
-	tcase_set_timeout(tc, 120);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+SUITE_MAIN_LOOPS("cipher",
+		 { test_vectors, sizeof(rows) / sizeof(rows[0]) },
+		 { test_batches, 1 }, { test_cast5, 1 }, { test_legacy, 1 },
+		 { test_refused, 1 }, { test_pbkdf2, 1 }, { test_split, 1 },
+		 { test_threads, 1 }, { test_iterations, 1 })

@@ -31,36 +31,6 @@ static void build(void)
 	metafix_build(&fx, &p);
 }
 
-static int change(uint64_t goff, uint64_t subs, enum l2map_what what,
-		  uint64_t hoff)
-{
-	int r;
-
-	lock_take(&fx.m.lock);
-	r = metafix_change_locked(&fx, goff, subs, what, hoff);
-	lock_drop(&fx.m.lock);
-	return r;
-}
-
-static uint64_t take(uint64_t n)
-{
-	uint64_t hidx;
-
-	lock_take(&fx.m.lock);
-	ck_assert_int_eq(alloc_exact_locked(&fx.m, n, ROLE_DATA, &hidx), 0);
-	lock_drop(&fx.m.lock);
-	return hidx * C;
-}
-
-static void expect_exact(void)
-{
-	unsigned high;
-
-	ck_assert_int_eq(writeback_all(&fx.m), 0);
-	ck_assert_uint_eq(metafix_compare(&fx, &high), 0);
-	ck_assert_uint_eq(high, 0);
-}
-
 /* Runs inside a cluster, and over the border to the next one. */
 START_TEST(lookups)
 {
@@ -138,9 +108,10 @@ START_TEST(changes)
 		imgbuild_l2_set(&fx.b, 0, word);
 		imgbuild_bitmap_set(&fx.b, 0, rows[i].bitmap);
 		metafix_open(&fx);
-		ck_assert_int_eq(change(rows[i].from * S, rows[i].n,
-					rows[i].what, 0), 0);
-		expect_exact();
+		ck_assert_int_eq(metafix_change(&fx, rows[i].from * S,
+						rows[i].n, rows[i].what, 0),
+				 0);
+		ck_assert(metafix_exact(&fx));
 		ck_assert_msg(imgbuild_bitmap_get(&fx.b, 0) == rows[i].want,
 			      "row %zu: %#llx", i,
 			      (unsigned long long)imgbuild_bitmap_get(&fx.b, 0));
@@ -161,11 +132,14 @@ START_TEST(installs)
 	own = imgbuild_subclusters(&fx.b, 0, data, C, 1 | ZERO(6));
 	imgbuild_compressed(&fx.b, 4 * C, data);
 	metafix_open(&fx);
-	ck_assert_int_eq(change(S, 1, L2MAP_DATA, own + S), 0);
-	at = take(2);
-	ck_assert_int_eq(change(2 * C - S, 3, L2MAP_DATA, at + C - S), 0);
-	ck_assert_int_eq(change(4 * C, 32, L2MAP_DATA, take(1)), 0);
-	expect_exact();
+	ck_assert_int_eq(metafix_change(&fx, S, 1, L2MAP_DATA, own + S), 0);
+	at = metafix_take(&fx, 2);
+	ck_assert_int_eq(
+		metafix_change(&fx, 2 * C - S, 3, L2MAP_DATA, at + C - S), 0);
+	ck_assert_int_eq(metafix_change(&fx, 4 * C, 32, L2MAP_DATA,
+					metafix_take(&fx, 1)),
+			 0);
+	ck_assert(metafix_exact(&fx));
 	ck_assert_uint_eq(imgbuild_l2_get(&fx.b, 0), own | COPIED);
 	ck_assert_uint_eq(imgbuild_bitmap_get(&fx.b, 0), 3 | ZERO(4));
 	ck_assert_uint_eq(imgbuild_l2_get(&fx.b, C), at | COPIED);
@@ -187,7 +161,8 @@ START_TEST(broken)
 		imgbuild_subclusters(&fx.b, 0, data, C, bitmaps[i]);
 		metafix_open(&fx);
 		ck_assert_int_eq(l2map_lookup(&fx.m, 0, C, &e), -EUCLEAN);
-		ck_assert_int_eq(change(0, 32, L2MAP_UNMAP, 0), -EUCLEAN);
+		ck_assert_int_eq(metafix_change(&fx, 0, 32, L2MAP_UNMAP, 0),
+				 -EUCLEAN);
 		metafix_close(&fx);
 	}
 }

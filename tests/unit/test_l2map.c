@@ -33,37 +33,6 @@ static struct extent look(uint64_t goff, uint64_t len)
 	return e;
 }
 
-static int change(uint64_t goff, uint64_t n, enum l2map_what what,
-		  uint64_t hoff)
-{
-	int r;
-
-	lock_take(&fx.m.lock);
-	r = metafix_change_locked(&fx, goff, n, what, hoff);
-	lock_drop(&fx.m.lock);
-	return r;
-}
-
-/* N clusters for L2MAP_DATA. */
-static uint64_t take(uint64_t n)
-{
-	uint64_t hidx;
-
-	lock_take(&fx.m.lock);
-	ck_assert_int_eq(alloc_exact_locked(&fx.m, n, ROLE_DATA, &hidx), 0);
-	lock_drop(&fx.m.lock);
-	return hidx * fx.b.csize;
-}
-
-static void expect_exact(void)
-{
-	unsigned high;
-
-	ck_assert_int_eq(writeback_all(&fx.m), 0);
-	ck_assert_uint_eq(metafix_compare(&fx, &high), 0);
-	ck_assert_uint_eq(high, 0);
-}
-
 START_TEST(kinds)
 {
 	uint64_t at[5], clen;
@@ -125,15 +94,16 @@ START_TEST(long_runs)
 		build(bits);
 		size = fx.b.csize;
 		metafix_open(&fx);
-		at = take(n);
+		at = metafix_take(&fx, n);
 		for (uint64_t k = 0; k < n;) {
 			uint64_t step = l2map_reach(&fx.m, k * size) / size;
 
 			ck_assert_uint_eq(step, bits == 9 ? 64 - k % 64
 							  : 512 - k % 512);
 			step = step < n - k ? step : n - k;
-			ck_assert_int_eq(change(k * size, step, L2MAP_DATA,
-						at + k * size),
+			ck_assert_int_eq(metafix_change(&fx, k * size, step,
+							L2MAP_DATA,
+							at + k * size),
 					 0);
 			k += step;
 		}
@@ -141,7 +111,7 @@ START_TEST(long_runs)
 		ck_assert_int_eq(e.kind, L2ENTRY_PLAIN);
 		ck_assert_uint_eq(e.len, n * size);
 		ck_assert_uint_eq(e.hoff, at);
-		expect_exact();
+		ck_assert(metafix_exact(&fx));
 		for (uint64_t k = 0; k < n; k++)
 			ck_assert_uint_eq(imgbuild_l2_get(&fx.b, k * size),
 					  (at + k * size) | IMGBUILD_COPIED);
@@ -175,7 +145,8 @@ START_TEST(broken_entries)
 		ck_assert(!atomic_load(&fx.m.failed));
 		ck_assert_int_eq(l2map_lookup(&fx.m, C, C, &e), -EUCLEAN);
 		ck_assert(atomic_load(&fx.m.corrupt));
-		ck_assert_int_eq(change(0, 2, L2MAP_ZERO_UNMAP, 0), -EUCLEAN);
+		ck_assert_int_eq(metafix_change(&fx, 0, 2, L2MAP_ZERO_UNMAP, 0),
+				 -EUCLEAN);
 		ck_assert_uint_eq(look(0, C).kind, L2ENTRY_PLAIN);
 		metafix_close(&fx);
 	}
@@ -204,8 +175,9 @@ START_TEST(impossible_places)
 		metafix_open(&fx);
 		ck_assert_uint_eq(look(0, 1 << 20).len, 32768);
 		ck_assert_int_eq(l2map_lookup(&fx.m, 32768, C, &e), -EUCLEAN);
-		ck_assert_int_eq(change(32768, 1, L2MAP_ZERO_UNMAP, 0),
-				 -EUCLEAN);
+		ck_assert_int_eq(
+			metafix_change(&fx, 32768, 1, L2MAP_ZERO_UNMAP, 0),
+			-EUCLEAN);
 		metafix_close(&fx);
 	}
 }
@@ -264,9 +236,10 @@ START_TEST(changes)
 		imgbuild_zero_plain(&fx.b, 2 * C);
 		imgbuild_compressed(&fx.b, 4 * C, data);
 		metafix_open(&fx);
-		ck_assert_int_eq(change(0, 5, rows[i].what, 0), 0);
-		ck_assert_int_eq(change(0, 5, rows[i].what, 0), 0); /* no-op */
-		expect_exact();
+		ck_assert_int_eq(metafix_change(&fx, 0, 5, rows[i].what, 0), 0);
+		ck_assert_int_eq(metafix_change(&fx, 0, 5, rows[i].what, 0),
+				 0); /* no-op */
+		ck_assert(metafix_exact(&fx));
 		for (unsigned k = 0; k < 5; k++) {
 			e = imgbuild_l2_get(&fx.b, k * C);
 			ck_assert_uint_eq(e & 1, rows[i].flags[k]);
@@ -288,16 +261,17 @@ START_TEST(new_table)
 
 	build(9);
 	metafix_open(&fx);
-	ck_assert_int_eq(change(0, 3, L2MAP_UNMAP, 0), 0); /* needs none */
+	ck_assert_int_eq(metafix_change(&fx, 0, 3, L2MAP_UNMAP, 0),
+			 0); /* needs none */
 	ck_assert_uint_eq(fx.m.l1.dirty_n, 0);
-	at = take(2);
-	ck_assert_int_eq(change(3 * C, 2, L2MAP_DATA, at), 0);
+	at = metafix_take(&fx, 2);
+	ck_assert_int_eq(metafix_change(&fx, 3 * C, 2, L2MAP_DATA, at), 0);
 	ck_assert(l2map_is_new_table(&fx.m, OFFSET(l1table_get(&fx.m.l1, 0))));
 	ck_assert(!l2map_is_new_table(&fx.m, at));
 	e = look(3 * C, C * 9);
 	ck_assert_uint_eq(e.len, 2 * C);
 	ck_assert_uint_eq(imgbuild_l1_get(&fx.b, 0), 0); /* not committed */
-	expect_exact();
+	ck_assert(metafix_exact(&fx));
 	ck_assert(
 		!l2map_is_new_table(&fx.m, OFFSET(imgbuild_l1_get(&fx.b, 0))));
 	ck_assert_uint_ne(imgbuild_l1_get(&fx.b, 0) & IMGBUILD_COPIED, 0);
@@ -323,9 +297,9 @@ START_TEST(shared_table)
 	old = OFFSET(imgbuild_l1_get(&fx.b, 0));
 	hostmem_read(fx.mem, before, 512, old);
 	ck_assert(!look(0, C).copied);
-	at = take(1);
-	ck_assert_int_eq(change(C, 1, L2MAP_DATA, at), 0);
-	ck_assert_int_eq(change(2 * C, 1, L2MAP_ZERO_KEEP, 0), 0);
+	at = metafix_take(&fx, 1);
+	ck_assert_int_eq(metafix_change(&fx, C, 1, L2MAP_DATA, at), 0);
+	ck_assert_int_eq(metafix_change(&fx, 2 * C, 1, L2MAP_ZERO_KEEP, 0), 0);
 	ck_assert_int_eq(writeback_all(&fx.m), 0);
 	hostmem_read(fx.mem, after, 512, old);
 	ck_assert_mem_eq(before, after, 512);
@@ -350,11 +324,11 @@ START_TEST(compressed_frees)
 	metafix_open(&fx);
 	ck_assert_uint_eq(at[0] / 4096, at[2] / 4096);
 	ck_assert_uint_eq(metafix_refcount(&fx, at[0] / 4096), 3);
-	ck_assert_int_eq(change(4096, 1, L2MAP_ZERO_UNMAP, 0), 0);
-	expect_exact();
+	ck_assert_int_eq(metafix_change(&fx, 4096, 1, L2MAP_ZERO_UNMAP, 0), 0);
+	ck_assert(metafix_exact(&fx));
 	ck_assert_uint_eq(metafix_refcount(&fx, at[0] / 4096), 2);
-	ck_assert_int_eq(change(0, 3, L2MAP_UNMAP, 0), 0);
-	expect_exact();
+	ck_assert_int_eq(metafix_change(&fx, 0, 3, L2MAP_UNMAP, 0), 0);
+	ck_assert(metafix_exact(&fx));
 	ck_assert_uint_eq(metafix_refcount(&fx, at[0] / 4096), 0);
 	metafix_close(&fx);
 }
@@ -372,16 +346,18 @@ START_TEST(failures)
 	imgbuild_snapshot(&fx.b, "1", "s");
 	metafix_open(&fx);
 	hostfault_limit(fx.fault, hostmem_size(fx.mem));
-	ck_assert_int_eq(change(32768, 1, L2MAP_ZERO_UNMAP, 0), -ENOSPC);
-	ck_assert_int_eq(change(0, 1, L2MAP_ZERO_UNMAP, 0), -ENOSPC);
+	ck_assert_int_eq(metafix_change(&fx, 32768, 1, L2MAP_ZERO_UNMAP, 0),
+			 -ENOSPC);
+	ck_assert_int_eq(metafix_change(&fx, 0, 1, L2MAP_ZERO_UNMAP, 0),
+			 -ENOSPC);
 	ck_assert_int_eq(look(0, C).kind, L2ENTRY_PLAIN);
 	hostfault_limit(fx.fault, UINT64_MAX);
 	metafix_reopen(&fx);
 	hostfault_set(fx.fault, &eio);
 	ck_assert_int_eq(l2map_lookup(&fx.m, 0, C, &e), -EIO);
-	ck_assert_int_eq(change(0, 1, L2MAP_ZERO_UNMAP, 0), -EIO);
+	ck_assert_int_eq(metafix_change(&fx, 0, 1, L2MAP_ZERO_UNMAP, 0), -EIO);
 	hostfault_set(fx.fault, NULL);
-	ck_assert_int_eq(change(0, 1, L2MAP_ZERO_UNMAP, 0), 0);
+	ck_assert_int_eq(metafix_change(&fx, 0, 1, L2MAP_ZERO_UNMAP, 0), 0);
 	ck_assert(!atomic_load(&fx.m.corrupt));
 	metafix_close(&fx);
 }
@@ -397,10 +373,11 @@ START_TEST(no_room_for_l1)
 	build(9);
 	metafix_open(&fx);
 	hostfault_set(fx.fault, &full);
-	ck_assert_int_eq(change(32768, 1, L2MAP_ZERO_UNMAP, 0), -ENOSPC);
+	ck_assert_int_eq(metafix_change(&fx, 32768, 1, L2MAP_ZERO_UNMAP, 0),
+			 -ENOSPC);
 	ck_assert_uint_eq(fx.m.l1.dirty_n, 0);
 	hostfault_set(fx.fault, NULL);
-	ck_assert_int_eq(change(32768, 1, L2MAP_ZERO_UNMAP, 0), 0);
+	ck_assert_int_eq(metafix_change(&fx, 32768, 1, L2MAP_ZERO_UNMAP, 0), 0);
 	ck_assert_int_eq(writeback_flush(&fx.m), 0);
 	metafix_close(&fx);
 }

@@ -6,75 +6,39 @@
 #include <errno.h>
 #include <string.h>
 
-#include "core/admin/check.h"
-#include "core/admin/create.h"
 #include "core/admin/prealloc.h"
-#include "core/image/image.h"
-#include "lib/hostfault.h"
-#include "lib/hostmem.h"
+#include "imagefix.h"
 #include "suite.h"
 
 #define C 4096U
 #define SIZE (128 * C)
 
-static struct hostmem *mem;
-static struct hostfault *fault;
-static unsigned char want[SIZE], have[SIZE];
-static struct err err;
-
-static struct image *open_it(void)
-{
-	const struct image_opts opts = { .no_lock = true };
-	struct hostfile *f;
-	struct image *img;
-
-	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
-	ck_assert_int_eq(hostfault_wrap(fault, &f, f), 0);
-	ck_assert_int_eq(image_open_file(&img, f, &opts, &err), 0);
-	return img;
-}
+static struct imagefix fx;
 
 /* An image whose file has free clusters that are full of something. */
 static struct image *begin(void)
 {
+	static unsigned char junk[20 * C];
 	const struct create_opts opts = { .size = SIZE, .cluster_size = C };
-	struct hostfile *f;
 	struct image *img;
 
-	mem = hostmem_new();
-	fault = hostfault_new();
-	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
-	ck_assert_int_eq(create_image(f, &opts, &err), 0);
-	hostfile_close(f);
-	img = open_it();
-	memset(have, 0xaa, SIZE);
-	ck_assert_int_eq(image_write(img, have, 20 * C, 0), 0);
+	imagefix_create(&fx, &opts);
+	img = imagefix_open(&fx, false);
+	memset(junk, 0xaa, sizeof(junk));
+	ck_assert_int_eq(image_write(img, junk, sizeof(junk), 0), 0);
 	ck_assert_int_eq(image_flush(img), 0);
 	ck_assert_int_eq(image_zero(img, 10 * C, 10 * C, true), 0);
 	ck_assert_int_eq(image_close(img), 0);
-	img = open_it();
-	ck_assert_int_eq(image_read(img, want, SIZE, 0), 0);
+	img = imagefix_open(&fx, true);
+	imagefix_take(&fx, img);
 	return img;
 }
 
 static void end(struct image *img)
 {
-	const struct check_opts opts = { 0 };
-	struct check_result res;
-	struct hostfile *f;
-
 	ck_assert_int_eq(image_close(img), 0);
-	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
-	ck_assert_int_eq(check_image(f, &opts, &res, &err), 0);
-	ck_assert_uint_eq(res.corruptions + res.leaks, 0);
-	hostfile_close(f);
-	hostfault_set(fault, NULL);
-	img = open_it();
-	ck_assert_int_eq(image_read(img, have, SIZE, 0), 0);
-	ck_assert(!memcmp(have, want, SIZE));
-	ck_assert_int_eq(image_close(img), 0);
-	hostmem_free(mem);
-	hostfault_free(fault);
+	imagefix_look(&fx, false);
+	imagefix_free(&fx);
 }
 
 START_TEST(all_modes)
@@ -87,7 +51,7 @@ START_TEST(all_modes)
 		/* the cluster that it begins in is left alone */
 		ck_assert_int_eq(prealloc_range(img, 11 * C + 512, SIZE,
 						(enum create_prealloc)mode,
-						&err), 0);
+						&fx.err), 0);
 		ck_assert_int_eq(image_map(img, 11 * C, C, &x), 0);
 		ck_assert_int_ne(x.kind, IMAGE_EXTENT_DATA);
 		for (uint64_t off = 12 * C; off < SIZE; off += x.len) {
@@ -113,20 +77,18 @@ START_TEST(no_room)
 		struct image *img = begin();
 		int r;
 
-		hostfault_set(fault, &rule);
-		r = prealloc_range(img, 0, SIZE, CREATE_PREALLOC_FULL, &err);
-		ck_assert(r == -ENOSPC || r == -EIO || !hostfault_hits(fault));
+		hostfault_set(fx.fault, &rule);
+		r = prealloc_range(img, 0, SIZE, CREATE_PREALLOC_FULL, &fx.err);
+		ck_assert(r == -ENOSPC || r == -EIO || !hostfault_hits(fx.fault));
 		if (r == -EIO) { /* of a commit: final */
 			image_abandon(img);
-			hostfault_set(fault, NULL);
-			img = open_it();
+			hostfault_set(fx.fault, NULL);
+			img = imagefix_open(&fx, false);
 		}
 		if (r == -EIO) {
-			ck_assert_int_eq(image_read(img, have, SIZE, 0), 0);
-			ck_assert(!memcmp(have, want, SIZE));
+			ck_assert(imagefix_shows(&fx, img));
 			image_abandon(img);
-			hostmem_free(mem);
-			hostfault_free(fault);
+			imagefix_free(&fx);
 		} else {
 			end(img);
 		}
