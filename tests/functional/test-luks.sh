@@ -236,7 +236,34 @@ umount_wait mnt
 qemu-img create -q -f qcow2 -u -b img -F qcow2 top 16M
 refuses_mount "backing file 'base'.*wrong passphrase" top mnt -o key_file=key2
 
-# Compressed writes are refused, as the format cannot encrypt them.
+# Compressed clusters lie in the image as they are, by QEMU's hand too: there is
+# no encryption of them. What is written over them is encrypted.
+unencrypted()
+{
+	truncate -s 16M raw
+	qemu-io "${object[@]}" --image-opts "$(opts "$1" img)" \
+		-c 'write -c -P 0x41 1M 64k' -c 'write -c -P 0x42 2M 64k' >/dev/null
+	head -c 64k /dev/zero | tr '\0' 'A' | dd of=raw bs=1M seek=1 conv=notrunc status=none
+	head -c 64k /dev/zero | tr '\0' 'B' | dd of=raw bs=1M seek=2 conv=notrunc status=none
+	"$RAWCOW" check img | grep -q '100.00% compressed' || fail "nothing is compressed"
+	mount_image img mnt -o key_file=key
+	same_file mnt raw
+	both write 1050000 700 1	# in the middle of the first
+	both write 2M 64k 2		# all of the second
+	same_file mnt raw
+	umount_wait mnt
+	qemu_checks "$1" img raw
+	"$RAWCOW" check img | grep -q ' 0.00% compressed' || fail "still compressed"
+}
+own encrypt.cipher-mode=xts
+rm -f raw
+unencrypted luks
+rm -f img raw
+qemu-img create -q -f qcow2 "${object[@]}" -o encrypt.format=aes,encrypt.key-secret=s \
+	img 16M 2>/dev/null
+unencrypted aes 2>err
+
+# So none is written.
 refuses_mount "compress.*encrypted" base mnt -o key_file=key,compress
 
 # Without a key the map can be seen, and no offset in it.

@@ -21,14 +21,20 @@ static const struct {
 	unsigned version, bits;
 	uint64_t size, backing;
 	const char *mode;
-	bool guest;
+	bool guest, extended, data_file;
 } rows[] = {
-	{ 3, 9, 100000 / 512 * 512, 0, "xts", false },
-	{ 3, 12, 200704 + 512, 0, "xts", false },
-	{ 3, 12, 200704 + 512, 150000, "cbc", false },
-	{ 2, 12, 200704 + 512, 200000, "cbc", true },
-	{ 3, 16, 262144 - 512, 100001, "cbc", true },
-	{ 3, 16, 262144, 0, "xts", false },
+	{ 3, 9, 100000 / 512 * 512, 0, "xts", false, false, false },
+	{ 3, 12, 200704 + 512, 0, "xts", false, false, false },
+	{ 3, 12, 200704 + 512, 150000, "cbc", false, false, false },
+	{ 2, 12, 200704 + 512, 200000, "cbc", true, false, false },
+	{ 3, 16, 262144 - 512, 100001, "cbc", true, false, false },
+	{ 3, 16, 262144, 0, "xts", false, false, false },
+	/* subclusters as small as a sector of the cipher, and larger */
+	{ 3, 14, 200704 + 512, 150000, "xts", false, true, false },
+	{ 3, 16, 262144 - 512, 100001, "cbc", true, true, false },
+	{ 3, 12, 200704 + 512, 150000, "xts", false, false, true },
+	{ 3, 16, 262144 - 512, 0, "cbc", false, false, true },
+	{ 3, 14, 200704 + 512, 150000, "xts", false, true, true },
 };
 
 static struct datafix df;
@@ -44,12 +50,26 @@ static struct cipher *make(const char *mode)
 	return c;
 }
 
+/* Guest cluster GIDX compressed, which is not encrypted. */
+static void put_stream(unsigned gidx)
+{
+	struct imgbuild *b = &df.fx.b;
+	unsigned char *want = df.want + gidx * b->csize;
+
+	if (b->p.data_file)
+		return;
+	memset(want, 0x5a, b->csize);
+	imgbuild_compressed(b, gidx * b->csize, want);
+}
+
 static void begin(int i)
 {
 	struct imgbuild_params p = { .version = rows[i].version,
 				     .cluster_bits = rows[i].bits,
 				     .refcount_order = 4,
-				     .size = rows[i].size };
+				     .size = rows[i].size,
+				     .extended = rows[i].extended,
+				     .data_file = rows[i].data_file };
 
 	srand((unsigned)i);
 	datafix_build(&df, &p, rows[i].backing);
@@ -58,6 +78,7 @@ static void begin(int i)
 		imgbuild_zero_alloc(&df.fx.b, 2 * df.fx.b.csize);
 		memset(df.want + 2 * df.fx.b.csize, 0, df.fx.b.csize);
 	}
+	put_stream(1);
 	datafix_open(&df);
 	crypt_init(&crypt, make(rows[i].mode), rows[i].guest);
 	df.d.crypt = &crypt;
@@ -83,6 +104,7 @@ static void write_some(uint64_t off, uint64_t len)
 START_TEST(test_random)
 {
 	begin(_i);
+	ck_assert(datafix_matches(&df));
 	for (int k = 0; k < 120; k++) {
 		uint64_t off = (uint64_t)rand() % rows[_i].size;
 		uint64_t max = NUM_MIN(rows[_i].size - off,
@@ -101,7 +123,8 @@ START_TEST(test_random)
 }
 END_TEST
 
-/* The host file holds what the cipher makes of it, sector by sector. */
+/* The file that holds the data holds what the cipher makes of it, sector by
+ * sector; each numbered by where it lies there, unless on the disk. */
 START_TEST(test_host_content)
 {
 	unsigned char host[512], plain[512];
@@ -114,7 +137,7 @@ START_TEST(test_host_content)
 		uint64_t sector;
 
 		ck_assert_int_eq(l2map_lookup(df.d.meta, off, 512, &e), 0);
-		ck_assert_int_eq(hostfile_pread_full(df.d.file, host, 512,
+		ck_assert_int_eq(hostfile_pread_full(df.d.data, host, 512,
 						     e.hoff), 0);
 		ck_assert(memcmp(host, df.want + off, 512) != 0);
 		sector = (rows[_i].guest ? off : e.hoff) / 512;
@@ -251,23 +274,7 @@ START_TEST(test_threads)
 }
 END_TEST
 
-int main(void)
-{
-	int n = sizeof(rows) / sizeof(rows[0]);
-	Suite *s = suite_create("crypt");
-	TCase *tc = tcase_create("crypt");
-	SRunner *sr;
-	int failed;
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
 
-	tcase_add_loop_test(tc, test_random, 0, n);
-	tcase_add_loop_test(tc, test_host_content, 0, n);
-	tcase_add_test(tc, test_no_key);
-	tcase_add_test(tc, test_threads);
-	tcase_set_timeout(tc, 300);
-	suite_add_tcase(s, tc);
-	sr = srunner_create(s);
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
-}
+SUITE_MAIN_LOOPS("crypt", { test_random, ROWS }, { test_host_content, ROWS },
+		 { test_no_key, 1 }, { test_threads, 1 })
