@@ -61,6 +61,9 @@ enum seed_bug {
 	SEED_CIPHER_HOLE,	   /* R12: the host's zeroes taken for the guest's */
 	SEED_CIPHER_CARRIED,	   /* R12: copied as it was encrypted elsewhere */
 	SEED_CIPHER_PUNCHED,	   /* R12: a hole where an entry still shows it */
+	SEED_BITMAP_CLEAR_LATE,	   /* bitmaps: cleared in memory only */
+	SEED_BITMAP_DISABLE_BARE,  /* R10: disabled, but its bits are left behind */
+	SEED_BITMAP_MERGE_LOST,	   /* bitmaps: merged in memory only */
 	SEED_MAX
 };
 

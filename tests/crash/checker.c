@@ -54,7 +54,8 @@ void checker_fini(struct checker *c)
 	free(c->stamp);
 	free(c->refs);
 	free(c->copied);
-	free(c->bits);
+	for (unsigned i = 0; i < CHECKER_BITMAPS; i++)
+		free(c->bitmap[i].bits);
 	for (unsigned t = 0; t < CHECKER_TREES; t++)
 		free(c->map[t]);
 	checker_init(c);
@@ -459,16 +460,16 @@ static int walk_snapshots(struct checker *c, const uint8_t *img, uint64_t file)
 
 /* --- bitmaps ------------------------------------------------------------------ */
 
-/* Claim the data of a bitmap's table; its bits to c->bits if WANTED. */
+/* Claim the data of a bitmap's table; its bits to B if that is not NULL. */
 static int walk_bitmap_table(struct checker *c, const uint8_t *img,
 			     uint64_t table, uint64_t entries, uint64_t file,
-			     uint8_t *first, bool wanted)
+			     struct checker_bitmap *b)
 {
 	if (claim(c, CHECKER_BITMAP, table, entries * 8, file, "bitmap table"))
 		return -1;
-	if (wanted && entries * csize(c) > c->bits_cap) {
-		c->bits_cap = entries * csize(c);
-		c->bits = grow(c->bits, c->bits_cap);
+	if (b && entries * csize(c) > b->cap) {
+		b->cap = entries * csize(c);
+		b->bits = grow(b->bits, b->cap);
 	}
 	for (uint64_t i = 0; i < entries; i++) {
 		uint64_t raw = rd64(img + table + i * 8);
@@ -480,25 +481,23 @@ static int walk_bitmap_table(struct checker *c, const uint8_t *img,
 		if (off && claim(c, CHECKER_BITMAP, off, csize(c), file,
 				 "bitmap data"))
 			return -1;
-		if (!i)
-			*first = off ? img[off] : fill;
-		if (!wanted)
-			continue;
-		if (off)
-			memcpy(c->bits + i * csize(c), img + off, csize(c));
-		else
-			memset(c->bits + i * csize(c), fill, csize(c));
+		if (b && off)
+			memcpy(b->bits + i * csize(c), img + off, csize(c));
+		else if (b)
+			memset(b->bits + i * csize(c), fill, csize(c));
 	}
 	return 0;
 }
 
-/* Is V what a smaller disk leaves of FULL? */
-static bool is_cut(uint8_t full, uint8_t v)
+/* The one of its name, NULL: it is none of those that are looked at. */
+static struct checker_bitmap *known_bitmap(struct checker *c, const uint8_t *p)
 {
-	for (unsigned n = 1; n <= 8; n++)
-		if (v == (full & ((1U << n) - 1)))
-			return true;
-	return false;
+	bool one_char = !p[18] && p[19] == 1;
+
+	for (unsigned i = 0; i < CHECKER_BITMAPS && one_char; i++)
+		if (p[24] == CHECKER_BITMAP_NAMES[i])
+			return &c->bitmap[i];
+	return NULL;
 }
 
 static int walk_bitmap(struct checker *c, const uint8_t *img, const uint8_t *p,
@@ -506,8 +505,8 @@ static int walk_bitmap(struct checker *c, const uint8_t *img, const uint8_t *p,
 {
 	uint64_t entries = rd32(p + 8), bits, need;
 	uint32_t flags = rd32(p + 12);
-	uint8_t first = 0;
-	bool clean = !(flags & 1), a = p[24] == 'a';
+	bool clean = !(flags & 1);
+	struct checker_bitmap *b = known_bitmap(c, p);
 
 	if (flags & ~7U || p[16] != 1 || p[17] < 9 || p[17] > 31)
 		return fault(c, "bitmap '%c' has a wrong field", p[24]);
@@ -516,16 +515,16 @@ static int walk_bitmap(struct checker *c, const uint8_t *img, const uint8_t *p,
 	if (clean && entries != (need ? need : 1))
 		return fault(c, "bitmap '%c' has %" PRIu64 " table entries, not %"
 				PRIu64, p[24], entries, need);
-	if (walk_bitmap_table(c, img, rd64(p), entries, file, &first, a))
-		return -1;
-	if (a && clean && (flags & 2)) {
-		c->notes = true;
-		c->granularity = p[17];
+	if (b && b->there)
+		return fault(c, "two bitmaps '%c'", p[24]);
+	if (b) {
+		b->there = true;
+		b->clean = clean;
+		b->notes = flags & 2;
+		b->granularity = p[17];
 	}
-	if (p[24] == 'd' && clean && c->bitmap_bits &&
-	    !is_cut(c->bitmap_bits, first))
-		return fault(c, "bitmap 'd' begins with %#x", first);
-	return 0;
+	return walk_bitmap_table(c, img, rd64(p), entries, file,
+				 clean ? b : NULL);
 }
 
 static int walk_bitmap_dir(struct checker *c, const uint8_t *img,
@@ -608,18 +607,22 @@ static int walk_header(struct checker *c, const uint8_t *img, uint64_t file)
 	if (claim(c, CHECKER_HEADER, 0, at, file, "header") ||
 	    walk_crypto(c, crypto, file))
 		return -1;
-	c->notes = false;
-	if (!(c->h.autoclear & 1))
+	for (unsigned i = 0; i < CHECKER_BITMAPS; i++)
+		c->bitmap[i].there = false;
+	c->bitmaps = c->h.autoclear & 1;
+	if (!c->bitmaps)
 		return 0;
 	return bitmaps ? walk_bitmap_dir(c, img, bitmaps, file) :
 			 fault(c, "autoclear bit without bitmaps");
 }
 
-bool checker_misses(const struct checker *c, uint64_t sec)
+bool checker_misses(const struct checker *c, unsigned i, uint64_t sec)
 {
-	uint64_t bit = sec * 512 >> c->granularity;
+	const struct checker_bitmap *b = &c->bitmap[i];
+	uint64_t bit = sec * 512 >> b->granularity;
 
-	return c->notes && !(c->bits[bit / 8] >> bit % 8 & 1);
+	return b->there && b->clean && b->notes &&
+	       !(b->bits[bit / 8] >> bit % 8 & 1);
 }
 
 static int claim_refblocks(struct checker *c, const uint8_t *img,

@@ -36,6 +36,10 @@ enum checker_role {
 	CHECKER_ROLES
 };
 
+/* The names of the bitmaps that are looked at; others are only walked. */
+#define CHECKER_BITMAP_NAMES "adx"
+#define CHECKER_BITMAPS 3
+
 #define CHECKER_TREES 4 /* the active one and up to three snapshots */
 
 struct checker_head {
@@ -67,6 +71,15 @@ struct checker_ref {
 	uint64_t len;  /* STREAM: bytes to the end of its last sector */
 };
 
+struct checker_bitmap {
+	bool there;
+	bool clean; /* not in use: it says that it is right */
+	bool notes; /* changes; the flag auto */
+	unsigned granularity; /* bits */
+	uint8_t *bits;	      /* as stored; if it is clean */
+	uint64_t cap;
+};
+
 /* One workspace for many images; no allocation once it has grown. */
 struct checker {
 	struct checker_head h;
@@ -85,15 +98,10 @@ struct checker {
 	uint64_t *copied; /* clusters that the active tree marks COPIED */
 	size_t n_copied, copied_cap;
 	uint64_t leaks, benign;
-	/* The bitmap "a", if it is there and says that it is right: its bits, as
-	 * stored, and their granularity. */
-	bool notes;
-	uint8_t *bits;
-	uint64_t bits_cap;
-	unsigned granularity;
-	/* what must be so in every image, see struct enumerate; 0, NULL: not */
+	bool bitmaps; /* they count: the autoclear bit is set */
+	struct checker_bitmap bitmap[CHECKER_BITMAPS];
+	/* what must be so in every image, see struct enumerate; NULL: not */
 	const char *backing_name;
-	uint8_t bitmap_bits;
 	char text[200]; /* of the first fault */
 	/* Where an external data file is appended to the image, behind its LEN;
 	 * 0: an image that has one is not understood. Set by the caller. */
@@ -107,9 +115,9 @@ struct checker {
 void checker_init(struct checker *c);
 void checker_fini(struct checker *c);
 
-/* After checker_run(): would who trusts the bitmap "a" miss a change of guest
- * sector SEC? */
-bool checker_misses(const struct checker *c, uint64_t sec);
+/* After checker_run(): would who trusts bitmap I, which notes changes, miss one
+ * of guest sector SEC? */
+bool checker_misses(const struct checker *c, unsigned i, uint64_t sec);
 
 /* 0, or -1 with c->text. Streams are not decompressed. On 0 the maps, roles and
  * counts are those of this image. */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bitmodel.h"
+
 #define SECTOR 512
 #define LEN_CLASS CHECKER_ROLES /* the file's length as a class of its own */
 #define CLASSES (CHECKER_ROLES + 1)
@@ -27,7 +29,7 @@ struct pair {
 	uint32_t tree; /* 0: the active one, else the id of a snapshot */
 	uint32_t sectors; /* inside the file */
 	uint64_t end; /* sectors of the disk, in that state */
-	bool missed;  /* a bitmap that says it is right does not have it */
+	unsigned missed; /* bit I: bitmap I, which notes changes, has none */
 };
 
 struct engine {
@@ -235,6 +237,22 @@ static uint64_t unit_sectors(const struct engine *g)
 	return 1ULL << (g->chk.h.unit_bits - 9);
 }
 
+/* The bitmaps that do not have guest sector SEC, which reads as DATA. */
+static void judge_missed(struct engine *g, const struct pair *p, uint64_t sec,
+			 uint64_t host_sec, const uint8_t *stored,
+			 const uint8_t *data)
+{
+	const struct oracle *o = g->e->oracle;
+
+	for (unsigned i = 0; i < CHECKER_BITMAPS && o->bits; i++)
+		if (p->missed >> i & 1 &&
+		    !bitmodel_may_miss(o->bits, o, i, sec, data))
+			bad(g, ENUMERATE_LOST, host_sec, stored,
+			    "guest sector %" PRIu64 " has changed, and bitmap "
+			    "'%c' does not say so", sec,
+			    CHECKER_BITMAP_NAMES[i]);
+}
+
 /* Guest sector SEC is STORED at HOST_SEC, encrypted if the image is; or, with
  * HOST_SEC 0, it reads as STORED (NULL: the backing file answers). */
 static void judge(struct engine *g, const struct pair *p, uint64_t sec,
@@ -251,11 +269,9 @@ static void judge(struct engine *g, const struct pair *p, uint64_t sec,
 						data) :
 			  oracle_check(g->e->oracle, sec, data);
 
-	if (p->missed && sec < p->end &&
-	    !oracle_unchanged(g->e->oracle, sec, data))
-		bad(g, ENUMERATE_LOST, host_sec, host_sec ? stored : NULL,
-		    "guest sector %" PRIu64 " has changed, and the bitmap does "
-		    "not say so", sec);
+	if (p->missed && sec < p->end)
+		judge_missed(g, p, sec, host_sec, host_sec ? stored : NULL,
+			     data);
 	if (v == ORACLE_OK)
 		return;
 	bad(g, v == ORACLE_LOST ? ENUMERATE_LOST : ENUMERATE_FOREIGN, host_sec,
@@ -375,16 +391,16 @@ static void check_new_data(struct engine *g, const struct var *v)
 	}
 }
 
-/* Would a change of any sector of guest cluster GIDX be missed? */
-static bool is_missed(const struct engine *g, uint64_t gidx)
+/* The bitmaps that would miss a change of guest unit GIDX. A granule is a unit
+ * or more. */
+static unsigned missing_in(const struct engine *g, uint64_t gidx)
 {
-	uint64_t per = 1ULL << (g->chk.h.cluster_bits - 9);
+	unsigned missed = 0;
 
-	for (uint64_t i = 0; i < per && g->chk.notes; i++)
-		if ((gidx * per + i) * SECTOR < g->chk.h.size &&
-		    checker_misses(&g->chk, gidx * per + i))
-			return true;
-	return false;
+	for (unsigned i = 0; i < CHECKER_BITMAPS && g->chk.bitmaps; i++)
+		if (checker_misses(&g->chk, i, gidx * unit_sectors(g)))
+			missed |= 1U << i;
+	return missed;
 }
 
 static void add_pair(struct engine *g, const struct pair *p)
@@ -392,7 +408,7 @@ static void add_pair(struct engine *g, const struct pair *p)
 	if (!enumerate_set_add(&g->pair_set,
 			       mix(mix(p->raw) + p->gidx * 64 + p->tree +
 				   p->end * 0x10001) +
-				       p->sectors * 2 + p->missed))
+				       p->sectors * 8 + p->missed))
 		return;
 	if (g->npair == g->pair_cap) {
 		g->pair_cap = g->pair_cap * 2 + 256;
@@ -407,7 +423,7 @@ static void add_pair(struct engine *g, const struct pair *p)
 /* A raw data file is the disk without any table: cluster I as it is there. */
 static void add_raw_pair(struct engine *g, struct pair p)
 {
-	p.missed = false;
+	p.missed = 0;
 	p.raw = p.gidx << g->chk.h.cluster_bits | 1ULL << 63;
 	if (g->chk.h.autoclear & 2)
 		add_pair(g, &p);
@@ -425,7 +441,7 @@ static void collect_pairs(struct engine *g, uint64_t len)
 			uint64_t off = p.raw & 0x00fffffffffffe00ULL, room;
 
 			p.sectors = (uint32_t)(cs / SECTOR);
-			p.missed = !t && is_missed(g, i);
+			p.missed = t ? 0 : missing_in(g, i);
 			if (!g->chk.h.data_file && !(p.raw >> 62) &&
 			    off + cs > len) {
 				room = off < len ? len - off : 0;
@@ -506,6 +522,15 @@ static void missing_snapshot(struct engine *g)
 	}
 }
 
+static void check_bitmaps(struct engine *g)
+{
+	const struct bitmodel *b = g->e->oracle->bits;
+	char text[80];
+
+	if (b && bitmodel_check(b, &g->chk, false, text, sizeof(text)))
+		bad(g, ENUMERATE_LOST, 0, NULL, "%s", text);
+}
+
 static void try_state(struct engine *g)
 {
 	struct enumerate *e = g->e;
@@ -525,6 +550,7 @@ static void try_state(struct engine *g)
 	if (g->chk.leaks > e->leaks + e->stats->leaks_max)
 		e->stats->leaks_max = g->chk.leaks - e->leaks;
 	missing_snapshot(g);
+	check_bitmaps(g);
 	collect_pairs(g, len);
 	if (fresh)
 		sample_state(g, len);
@@ -950,7 +976,9 @@ static void handle_mark(struct engine *g, const struct hostrecord_entry *r)
 {
 	if (g->e->mark)
 		g->e->mark(g->e->arg, r);
-	if (r->kind == ENUMERATE_FLUSH_ACK && !r->b) {
+	/* less is allowed now */
+	if ((r->kind == ENUMERATE_FLUSH_ACK && !r->b) ||
+	    r->kind == ENUMERATE_BITMAP_ACK) {
 		start_epoch(g);
 		combinations(g);
 	}
@@ -1049,7 +1077,6 @@ static void setup(struct engine *g, struct enumerate *e)
 	g->chk.table = table_met;
 	g->chk.table_arg = g;
 	g->chk.backing_name = e->backing_name;
-	g->chk.bitmap_bits = e->bitmap_bits;
 }
 
 static void rewind_log(struct engine *g)

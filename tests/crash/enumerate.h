@@ -23,6 +23,9 @@ enum enumerate_mark {
 	ENUMERATE_OP_ACK,
 	ENUMERATE_FLUSH_BEGIN,
 	ENUMERATE_FLUSH_ACK,
+	/* of an operation on bitmaps */
+	ENUMERATE_BITMAP_BEGIN,
+	ENUMERATE_BITMAP_ACK,
 };
 
 enum enumerate_fault {
@@ -65,7 +68,6 @@ struct enumerate {
 	uint64_t seed;
 	uint64_t stale_autoclear; /* must be clear before any other change */
 	const char *backing_name; /* that every state must have, or NULL */
-	uint8_t bitmap_bits;	  /* of bitmap "d" (imgmake.h); 0: it has none */
 	uint64_t product_max;	  /* 0: 4096 */
 	bool keep_going;	  /* after a fault */
 	struct enumerate_stats *stats;

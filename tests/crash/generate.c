@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bitmapops.h"
+
 /* Guest clusters 0-7 are the places of the alphabet. */
 #define MIX "dc.dzcd.ddccazd."
 /* with subclusters: some in place 0 and 3, none in 2 */
@@ -168,6 +170,12 @@ static const struct {
 	{ WORKLOAD_BITMAP_REMOVE, 0, 0, 0 },
 	{ WORKLOAD_WRITE, 3, 1, 0 },	/* one sector; subclusters before it */
 	{ WORKLOAD_DISCARD, 3, 1, 1 },	/* a part of a cluster */
+	{ WORKLOAD_BITMAP_CLEAR, 0, 0, 0 },   /* which bitmap: bitmapops.h */
+	{ WORKLOAD_BITMAP_CLEAR, 1, 0, 0 },
+	{ WORKLOAD_BITMAP_DISABLE, 0, 0, 0 },
+	{ WORKLOAD_BITMAP_ENABLE, 1, 0, 0 },
+	{ WORKLOAD_BITMAP_MERGE, 0, 0, 0 },   /* d to a */
+	{ WORKLOAD_BITMAP_MERGE, 4, 0, 0 },   /* a to d */
 };
 
 uint64_t workload_alphabet(void)
@@ -183,7 +191,9 @@ static void add(struct workload *w, enum workload_type type, uint64_t sec,
 
 	if (w->n == WORKLOAD_MAX)
 		return;
-	if (type == WORKLOAD_RESIZE)
+	if (bitmapops_has(type))
+		n = 0; /* sec is no place */
+	else if (type == WORKLOAD_RESIZE)
 		sec = sec > all ? all : sec ? sec : 1;
 	else
 		sec %= all;
@@ -207,6 +217,8 @@ bool workload_exhaustive(struct workload *w, unsigned config, unsigned len,
 			       alphabet[a].from8 * spc / 8;
 		uint64_t k = (uint64_t)alphabet[a].len8 * spc / 8;
 
+		if (bitmapops_has(alphabet[a].type))
+			sec = alphabet[a].cluster;
 		add(w, alphabet[a].type, sec, k ? k : 1);
 	}
 	add(w, WORKLOAD_FLUSH, 0, 0);
@@ -247,6 +259,14 @@ static enum workload_type random_type(uint64_t *s)
 	return r < 97 ? WORKLOAD_WRITE_FLUSH_1 : WORKLOAD_WRITE_FLUSH_2;
 }
 
+/* More come than go. */
+static enum workload_type random_bitmap_op(uint64_t *s)
+{
+	unsigned r = (unsigned)(next(s) % 8);
+
+	return r < 3 ? WORKLOAD_BITMAP_ADD : WORKLOAD_BITMAP_REMOVE + r - 3;
+}
+
 void workload_random(struct workload *w, unsigned config, uint64_t seed)
 {
 	uint64_t s = seed * 31 + config, spc, ops, clusters, len, at;
@@ -262,8 +282,7 @@ void workload_random(struct workload *w, unsigned config, uint64_t seed)
 		enum workload_type t = random_type(&s);
 
 		if (workload_has_bitmaps(config) && next(&s) % 8 == 0)
-			t = next(&s) % 3 ? WORKLOAD_BITMAP_ADD :
-					   WORKLOAD_BITMAP_REMOVE;
+			t = random_bitmap_op(&s);
 		/* most of it where something is already */
 		at = next(&s) % 3 ? next(&s) % 16 : next(&s) % clusters;
 		at = at * spc + (next(&s) % 2 ? next(&s) % spc : 0);
@@ -285,7 +304,8 @@ void workload_print(const struct workload *w)
 		"write", "zero", "discard", "flush", "commit", "reopen",
 		"snapshot", "apply", "delete", "resize",
 		"write+flush1", "write+flush2", "add bitmap",
-		"remove bitmap",
+		"remove bitmap", "clear bitmap", "enable bitmap",
+		"disable bitmap", "merge bitmap",
 	};
 
 	printf("workload %s: image \"%s\"\n", w->name,

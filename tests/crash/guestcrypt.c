@@ -71,7 +71,7 @@ void guestcrypt_decrypt(enum guestcrypt how, uint8_t out[512],
 	crypt_sector(how, 0, out, in, hoff, goff);
 }
 
-/* --- the LUKS header ---------------------------------------------------------- */
+/* --- the LUKS header ------------------------------------------------------ */
 
 static void put32(uint8_t *p, uint32_t v)
 {

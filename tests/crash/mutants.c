@@ -115,6 +115,12 @@ static const struct {
 	  { 26, -1 } },
 	{ SEED_CIPHER_PUNCHED, "cipher-punched", "R12", BY_STATES,
 	  { 27, -1 } },
+	{ SEED_BITMAP_CLEAR_LATE, "bitmap-clear-late", "R10", BY_STATES,
+	  { 14, 15, -1 } },
+	{ SEED_BITMAP_DISABLE_BARE, "bitmap-disable-bare", "R10", BY_STATES,
+	  { 14, 15, -1 } },
+	{ SEED_BITMAP_MERGE_LOST, "bitmap-merge-lost", "R10", BY_STATES,
+	  { 14, 15, -1 } },
 };
 
 static const char *const faults[] = { "corrupt", "lost", "foreign", "order",

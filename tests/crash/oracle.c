@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bitmodel.h"
+
 #define TAG_MAGIC 0x7261776372617368ULL
 #define WORDS 64
 
@@ -50,6 +52,13 @@ void oracle_reset(struct oracle *o)
 		s->n = 1;
 		s->acked = s->pending = s->durable = 0;
 	}
+	for (unsigned i = 0; i < ORACLE_SNAPSHOTS; i++)
+		oracle_snapshot_drop(&o->snap[i]);
+	o->now = o->sectors;
+	if (o->preset)
+		oracle_preset(o);
+	if (o->bits)
+		bitmodel_reset(o->bits);
 }
 
 void oracle_fill(const struct oracle *o, uint64_t sec, uint32_t gen,
@@ -75,6 +84,8 @@ void oracle_fill(const struct oracle *o, uint64_t sec, uint32_t gen,
 
 void oracle_begin(struct oracle *o, uint64_t sec, uint64_t n, uint32_t gen)
 {
+	if (o->bits)
+		bitmodel_touch(o->bits, sec, n);
 	for (uint64_t i = sec; i < sec + n && i < o->sectors; i++) {
 		struct oracle_sector *s = &o->s[i];
 
@@ -141,7 +152,7 @@ static bool identify(const struct oracle *o, uint64_t sec, const uint8_t *data,
 	return true;
 }
 
-static bool same(const struct oracle *o, uint64_t sec, uint32_t a, uint32_t b)
+bool oracle_same(const struct oracle *o, uint64_t sec, uint32_t a, uint32_t b)
 {
 	if (sec >= o->backing_sectors) {
 		if (a == ORACLE_BACKING)
@@ -177,22 +188,25 @@ enum oracle_verdict oracle_check(const struct oracle *o, uint64_t sec,
 	if (!identify(o, sec, data, &gen))
 		return ORACLE_FOREIGN;
 	for (i = s->n; i-- > s->durable;)
-		if (same(o, sec, s->gen[i], gen))
+		if (oracle_same(o, sec, s->gen[i], gen))
 			return ORACLE_OK;
 	for (i = s->durable; i-- > 0;)
-		if (same(o, sec, s->gen[i], gen))
+		if (oracle_same(o, sec, s->gen[i], gen))
 			return ORACLE_LOST;
 	return gen == ORACLE_ZERO ? ORACLE_LOST : ORACLE_FOREIGN;
 }
 
-bool oracle_unchanged(const struct oracle *o, uint64_t sec, const uint8_t *data)
+bool oracle_is(const struct oracle *o, uint64_t sec, uint32_t gen,
+	       const uint8_t *data)
 {
-	uint32_t gen;
+	uint32_t have;
 
-	if (!o->s || sec >= o->sectors)
-		return true;
-	return identify(o, sec, data, &gen) &&
-	       same(o, sec, o->s[sec].gen[0], gen);
+	return identify(o, sec, data, &have) && oracle_same(o, sec, gen, have);
+}
+
+uint32_t oracle_newest(const struct oracle *o, uint64_t sec)
+{
+	return o->s[sec].gen[o->s[sec].n - 1];
 }
 
 /* Of the snapshots, the one with ID. */
@@ -214,7 +228,7 @@ enum oracle_verdict oracle_check_snapshot(const struct oracle *o, uint32_t id,
 		return ORACLE_OK;
 	if (!s || !identify(o, sec, data, &gen))
 		return ORACLE_FOREIGN;
-	return same(o, sec, s->gen[sec], gen) ? ORACLE_OK : ORACLE_LOST;
+	return oracle_same(o, sec, s->gen[sec], gen) ? ORACLE_OK : ORACLE_LOST;
 }
 
 static void add_snapshot(struct oracle *o, struct oracle_snapshot *s,
@@ -233,6 +247,7 @@ void oracle_preset(struct oracle *o)
 {
 	add_snapshot(o, &o->snap[0], 1);
 	o->snap[0].must = true;
+	o->preset = true;
 }
 
 uint32_t oracle_snapshot_begin(struct oracle *o)
@@ -272,6 +287,14 @@ void oracle_apply(struct oracle *o, const struct oracle_snapshot *s)
 		oracle_begin(o, i, 1, s->gen[i]);
 }
 
+void oracle_resizing(struct oracle *o, uint64_t sectors)
+{
+	uint64_t from = sectors < o->now ? sectors : o->now;
+
+	if (o->bits)
+		bitmodel_touch(o->bits, from, o->sectors);
+}
+
 void oracle_resized(struct oracle *o, uint64_t sectors)
 {
 	uint64_t from = sectors < o->now ? sectors : o->now;
@@ -282,6 +305,8 @@ void oracle_resized(struct oracle *o, uint64_t sectors)
 		oracle_begin(o, i, 1, ORACLE_ZERO);
 		s->acked = s->pending = s->durable = s->n - 1;
 	}
+	if (o->bits)
+		bitmodel_resized(o->bits, from);
 	o->now = sectors;
 }
 

@@ -37,6 +37,7 @@ struct oracle_snapshot {
 	uint64_t sectors; /* of its disk */
 };
 
+struct bitmodel;
 struct oracle {
 	uint64_t run;
 	uint64_t sectors; /* of the largest disk */
@@ -44,12 +45,14 @@ struct oracle {
 	uint64_t backing_sectors; /* the backing file's length */
 	struct oracle_sector *s;
 	struct oracle_snapshot snap[ORACLE_SNAPSHOTS];
+	bool preset; /* the image has one from the start */
 	/*
 	 * Instead of tags: full guest images, each of whose sectors is allowed
 	 * (imported logs). NULL otherwise.
 	 */
 	const uint8_t *const *views;
 	unsigned n_views;
+	struct bitmodel *bits; /* told of changes; NULL: there are no bitmaps */
 };
 
 /* INIT[i] is the version 0 of sector I: ORACLE_INIT, _ZERO or _BACKING. */
@@ -74,9 +77,15 @@ void oracle_flush_ack(struct oracle *o);
 enum oracle_verdict oracle_check(const struct oracle *o, uint64_t sec,
 				 const uint8_t *data);
 
-/* Is DATA what sector SEC held before the run? */
-bool oracle_unchanged(const struct oracle *o, uint64_t sec,
-		      const uint8_t *data);
+/* Is DATA (NULL: the backing file answers) version GEN of sector SEC? */
+bool oracle_is(const struct oracle *o, uint64_t sec, uint32_t gen,
+	       const uint8_t *data);
+
+/* Do the versions A and B of sector SEC read the same? */
+bool oracle_same(const struct oracle *o, uint64_t sec, uint32_t a, uint32_t b);
+
+/* What was written to sector SEC last. */
+uint32_t oracle_newest(const struct oracle *o, uint64_t sec);
 
 /* The same for the snapshot ID, whose sectors never change. */
 enum oracle_verdict oracle_check_snapshot(const struct oracle *o, uint32_t id,
@@ -89,6 +98,8 @@ void oracle_preset(struct oracle *o);
 uint32_t oracle_snapshot_begin(struct oracle *o);
 /* Snapshot WHICH, modulo the number there is; NULL when there is none. */
 struct oracle_snapshot *oracle_snapshot_get(struct oracle *o, uint64_t which);
+/* The disk may get so many sectors. */
+void oracle_resizing(struct oracle *o, uint64_t sectors);
 /* The disk has so many sectors from here on, durably; those that went are gone,
  * those that came are zero. */
 void oracle_resized(struct oracle *o, uint64_t sectors);

@@ -10,11 +10,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "core/admin/bitmap.h"
 #include "core/admin/resize.h"
 #include "core/admin/snapshot.h"
 #include "core/image/image.h"
 #include "core/image/secret.h"
+#include "bitmapops.h"
 #include "hookfile.h"
 #include "lib/hostfault.h"
 #include "lib/hostmem.h"
@@ -396,21 +396,23 @@ static struct workload_op inside(const struct workload_op *op,
 	return in;
 }
 
-/* The bitmap "x" comes or goes, if it is not there or is. */
-static int bitmap_op(struct running *k, const struct workload_op *op)
+static int bitmap_op(struct running *k, unsigned i)
 {
+	const struct bitmodel_op op = bitmapops_decode(&k->w->op[i]);
+	struct bitmodel *b = k->model.bits;
 	struct err err = { "" };
 	int rc;
 
-	if (!workload_has_bitmaps(k->w->config))
+	if (!b || !bitmodel_applies(b, &op))
 		return 0;
-	if (op->type == WORKLOAD_BITMAP_ADD)
-		rc = bitmap_add(k->img, "x", 0, &err);
-	else
-		rc = bitmap_remove(k->img, "x", &err);
-	if (rc == -EEXIST || rc == -ENOENT)
-		return 0;
-	return rc ? say(k->r, "%s", err.text), rc : 0;
+	hostrecord_mark(k->rec, ENUMERATE_BITMAP_BEGIN, i, 0);
+	bitmodel_begin(b, &k->model, &op);
+	rc = bitmapops_run(k->img, &op, &err);
+	if (rc)
+		return say(k->r, "%s", err.text), rc;
+	hostrecord_mark(k->rec, ENUMERATE_BITMAP_ACK, i, 0);
+	bitmodel_ack(b);
+	return 0;
 }
 
 static int do_op(struct running *k, unsigned i)
@@ -435,7 +437,11 @@ static int do_op(struct running *k, unsigned i)
 		return resize_op(k, i);
 	case WORKLOAD_BITMAP_ADD:
 	case WORKLOAD_BITMAP_REMOVE:
-		return bitmap_op(k, op);
+	case WORKLOAD_BITMAP_CLEAR:
+	case WORKLOAD_BITMAP_ENABLE:
+	case WORKLOAD_BITMAP_DISABLE:
+	case WORKLOAD_BITMAP_MERGE:
+		return bitmap_op(k, i);
 	case WORKLOAD_WRITE:
 	case WORKLOAD_ZERO:
 	case WORKLOAD_DISCARD:
@@ -733,13 +739,23 @@ static void on_mark(void *arg, const struct hostrecord_entry *e)
 	struct running *k = arg;
 	struct workload_op in = { 0 };
 	const struct workload_op *op = &in;
+	struct bitmodel_op bits;
 
 	if (e->kind == ENUMERATE_OP_BEGIN || e->kind == ENUMERATE_OP_ACK)
 		in = inside(&k->w->op[e->a], &k->oracle);
 	switch (e->kind) {
+	case ENUMERATE_BITMAP_BEGIN:
+		bits = bitmapops_decode(&k->w->op[e->a]);
+		bitmodel_begin(k->oracle.bits, &k->oracle, &bits);
+		break;
+	case ENUMERATE_BITMAP_ACK:
+		bitmodel_ack(k->oracle.bits);
+		break;
 	case ENUMERATE_OP_BEGIN:
-		if (op->type == WORKLOAD_RESIZE)
+		if (op->type == WORKLOAD_RESIZE) {
+			oracle_resizing(&k->oracle, op->sec);
 			break;
+		}
 		if (is_snapshot(op->type)) {
 			snapshot_begins(&k->oracle, op);
 			break;
@@ -776,6 +792,7 @@ static void on_mark(void *arg, const struct hostrecord_entry *e)
 static int check_end(struct running *k)
 {
 	struct checker c;
+	char text[80];
 	uint64_t size;
 	uint8_t *buf;
 	int rc;
@@ -788,8 +805,9 @@ static int check_end(struct running *k)
 	else if (c.leaks > k->start->leaks)
 		rc = say(k->r, "after close: %" PRIu64 " clusters leaked",
 			 c.leaks - k->start->leaks);
-	else if (workload_config(k->w->config)->bitmaps && !c.notes)
-		rc = say(k->r, "after close: the bitmap is not valid");
+	else if (k->model.bits &&
+		 bitmodel_check(k->model.bits, &c, true, text, sizeof(text)))
+		rc = say(k->r, "after close: %s", text);
 	checker_fini(&c);
 	free(buf);
 	return rc;
@@ -834,7 +852,6 @@ static int enumerate_log(struct running *k)
 		.oracle = &k->oracle,
 		.backing_name = m->backing_sectors ? IMGMAKE_BACKING_NAME :
 						     NULL,
-		.bitmap_bits = m->bitmaps ? IMGMAKE_BITS : 0,
 		.mark = on_mark,
 		.arg = k,
 		.seed = k->w->seed,
@@ -877,6 +894,10 @@ static void begin_run(struct running *k, struct workload_run *r,
 		    m->backing_sectors, k->start->init);
 	oracle_init(&k->model, 1 + r->runs, k->start->sectors,
 		    m->backing_sectors, k->start->init);
+	k->oracle.bits = bitmapops_model(w->config, k->start->sectors,
+					 k->start->init);
+	k->model.bits = bitmapops_model(w->config, k->start->sectors,
+					k->start->init);
 	if (m->snapshot) {
 		oracle_preset(&k->oracle);
 		oracle_preset(&k->model);
@@ -900,8 +921,17 @@ static void begin_run(struct running *k, struct workload_run *r,
 	r->text[0] = '\0';
 }
 
+static void free_model(struct bitmodel *b)
+{
+	if (b)
+		bitmodel_fini(b);
+	free(b);
+}
+
 static void end_run(struct running *k)
 {
+	free_model(k->oracle.bits);
+	free_model(k->model.bits);
 	oracle_fini(&k->oracle);
 	oracle_fini(&k->model);
 	hostrecord_free(k->rec);

@@ -26,9 +26,13 @@ enum workload_type {
 	 * flushes */
 	WORKLOAD_WRITE_FLUSH_1,
 	WORKLOAD_WRITE_FLUSH_2,
-	/* a bitmap "x"; on images that have bitmaps or room for them */
+	/* on images that have bitmaps or room for them (bitmapops.h) */
 	WORKLOAD_BITMAP_ADD,
 	WORKLOAD_BITMAP_REMOVE,
+	WORKLOAD_BITMAP_CLEAR,
+	WORKLOAD_BITMAP_ENABLE,
+	WORKLOAD_BITMAP_DISABLE,
+	WORKLOAD_BITMAP_MERGE,
 	WORKLOAD_TYPES
 };
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/seed.h"
 #include "core/format/qcow2.h"
 #include "core/image/bitmapbits.h"
 #include "core/image/bitmapread.h"
@@ -196,7 +197,7 @@ int bitmap_clear(struct image *img, const char *name, struct err *err)
 	changed = atomic_load(&w.b->changed);
 	w.b->words = NULL;
 	r = bitmaps_blank(img, w.b, err);
-	if (r == 0)
+	if (r == 0 && !SEED_BUG(SEED_BITMAP_CLEAR_LATE))
 		r = put(&w);
 	if (r < 0) {
 		free(w.b->words);
@@ -219,7 +220,10 @@ static int set_auto(struct work *w, bool on)
 		return r;
 	w->b->e.flags = on ? before | BITMAPDIR_AUTO : before & ~BITMAPDIR_AUTO;
 	bitmaps_track(w->img, w->b, on);
-	r = put(w);
+	/* bits and flag at once: what is not in use any more is right [R10] */
+	r = SEED_BUG(SEED_BITMAP_DISABLE_BARE) && !on
+		    ? bitmapstore_put_flags(w->img, false)
+		    : put(w);
 	if (r < 0) {
 		w->b->e.flags = before;
 		bitmaps_track(w->img, w->b, !on);
@@ -257,7 +261,8 @@ static int merge_extent(void *arg, uint64_t start, uint64_t len, bool dirty)
 	uint64_t first = start >> bits;
 
 	if (dirty && bitmapbits_set(w->b->words, first,
-				    ((start + len - 1) >> bits) - first + 1))
+				    ((start + len - 1) >> bits) - first + 1) &&
+	    !SEED_BUG(SEED_BITMAP_MERGE_LOST))
 		atomic_store(&w->b->changed, true);
 	return 0;
 }
