@@ -86,7 +86,7 @@ run_limited()
 	trap '' TERM INT HUP
 	set +e
 	# killed, or it did not get to its own end
-	[ "$status" -lt 124 ] && [ ! -e "$tmp" ] || sweep
+	if [ "$status" -ge 124 ] || [ -e "$tmp" ]; then sweep; fi
 	exit "$status"
 }
 

@@ -182,6 +182,9 @@ if [ -w /dev/fuse ]; then
 	refuses "base.*(lock|in use|busy)" "$RAWCOW" commit d/over
 	umount_wait mnt
 fi
+# one file cannot hold the data of both, nor be data file and backing file
+refuses "is in it twice" "$RAWCOW" commit -o data_file=d/base.d d/over
+refuses "is in it twice" "$RAWCOW" commit -o data_file=d/base d/over
 [ "$(cat d/* | sum_of)" = "$sum" ] || fail "a refused commit has changed a file"
 mv d/over.d other
 "$RAWCOW" commit -q -o data_file=other d/over
@@ -190,6 +193,18 @@ check_clean d/over
 check_clean d/base
 same_content d/base want
 same_content d/over want
+
+# Past one that has a data file, into one that has another: only the last changes.
+qemu-io -f qcow2 -c 'write -P 4 200k 300k' -c 'write -z 50k 100k' d/over >/dev/null
+qemu-img create -q -f qcow2 -b over -F qcow2 d/top 2M
+qemu-io -f qcow2 -c 'write -P 6 300k 100k' -c 'write -P 7 1500k 9k' d/top >/dev/null
+qemu-img convert -f qcow2 -O raw d/top want
+sum=$(cat d/over d/over.d d/top | sum_of)
+"$RAWCOW" commit -q -b base d/top
+[ "$(cat d/over d/over.d d/top | sum_of)" = "$sum" ] || fail "-b has changed another file"
+same_content d/base want
+same_content d/top want
+check_clean d/base
 
 # No room in the base: the overlay stays whole, and commits when there is some.
 if [ "$(id -u)" = 0 ] && mkdir small && mount -t tmpfs -o size=2M none small; then
