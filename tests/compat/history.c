@@ -199,22 +199,35 @@ static void make_options(const struct history *h, struct text *t, bool qemu)
 		add(t, ",encrypt.key-secret=s");
 }
 
+/* QEMU measures its key derivation for LUKS, and gives up on a busy machine. */
+static int create_by_qemu(const struct history *h, const char *options,
+			  const char *size)
+{
+	unsigned tries = h->kind.crypt == HISTORY_CRYPT_LUKS ? 10 : 1;
+	int r;
+
+	do {
+		r = combo_run("qemu-img", "create", "-q", "-f", "qcow2",
+			      "--object", "secret,id=s,data=" SECRET, "-o",
+			      options, "img", size, NULL);
+	} while (r && --tries && !unlink("img"));
+	return r;
+}
+
 static int create(struct history *h)
 {
 	const char *rawcow = getenv("RAWCOW");
-	/* legacy AES is nothing that rawcow makes; for LUKS QEMU measures its
-	 * key derivation for two seconds */
+	/* legacy AES is nothing that rawcow makes; with LUKS it takes QEMU two
+	 * seconds */
 	bool qemu = h->kind.crypt == HISTORY_CRYPT_AES ||
-		    chance(h, h->kind.crypt == HISTORY_CRYPT_LUKS ? 6 : 50);
+		    chance(h, h->kind.crypt == HISTORY_CRYPT_LUKS ? 2 : 50);
 	struct text t = {.n = 0};
 	char size[32];
 
 	make_options(h, &t, qemu);
 	snprintf(size, sizeof(size), "%" PRIu64, h->size);
 	if (qemu)
-		return combo_run("qemu-img", "create", "-q", "-f", "qcow2",
-				 "--object", "secret,id=s,data=" SECRET, "-o",
-				 t.s, "img", size, NULL);
+		return create_by_qemu(h, t.s, size);
 	if (h->kind.crypt)
 		return combo_run(rawcow, "create", "-q", "--key-file", "key",
 				 "-o", t.s, "img", size, NULL);

@@ -315,7 +315,7 @@ int main(int argc, char **argv)
 	const char *scale = getenv("RAWCOW_TEST_SCALE");
 	char folder[64];
 	uint64_t seed = (uint64_t)time(NULL);
-	size_t first = 0, n = 240, bad = 0;
+	size_t first = 0, n = 200, bad = 0;
 	unsigned ops = 500;
 	bool verbose = false;
 

@@ -5,4 +5,4 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/functions.sh"
 . "$here/compressed-fs.sh"
 requires loop fuse qemu-img mke2fs tar helpers
-compressed_test zlib "$(pick 40 300 3000)"
+compressed_test zlib "$(pick 30 150 3000)"

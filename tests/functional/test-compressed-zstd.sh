@@ -5,4 +5,4 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/functions.sh"
 . "$here/compressed-fs.sh"
 requires loop fuse qemu-img mke2fs tar helpers
-compressed_test zstd "$(pick 60 400 4000)"
+compressed_test zstd "$(pick 30 150 4000)"

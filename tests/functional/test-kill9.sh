@@ -5,7 +5,8 @@ test_limit=240
 . "$(dirname "$0")/functions.sh"
 requires fuse qemu-img qemu-io helpers
 
-kills=$(pick 6 40 200)
+kills=$(pick 5 25 200)
+each=5 # kills of one image
 blocks=2000
 seed=${RAWCOW_TEST_SEED:-$RANDOM}
 say "seed $seed (RAWCOW_TEST_SEED to repeat)"
@@ -26,14 +27,14 @@ layouts=(cluster_size=65536 "cluster_size=512,refcount_bits=64" cluster_size=409
 hows=("" direct)
 synced=0
 for ((i = 0; i < kills; i++)); do
-	if [ $((i % 8)) = 0 ]; then
-		fresh "${layouts[i / 8 % 5]}" "$([ $((i / 8 % 2)) = 0 ] || echo snapshot)"
+	if [ $((i % each)) = 0 ]; then
+		fresh "${layouts[i / each % 5]}" "$([ $((i / each % 2)) = 0 ] || echo snapshot)"
 	fi
 	mount_pid img mnt -o commit_interval=1
 	"$HELPERS" stamp mnt state $blocks 4096 "$RANDOM" "${hows[$((i % 2))]}" >progress 2>stopped &
 	writer=$!
 	at_end_kill $writer
-	sleep 0.$((RANDOM % 9000 + 1000))
+	sleep 0.$((RANDOM % 6000 + 1000))
 	kill -9 "$daemon"
 	wait $writer || fail "writer: $(cat stopped)"
 	wait_for 10 gone "$daemon"
