@@ -455,7 +455,7 @@ static int get_plan(struct plan *p, int argc, char **argv)
 
 	*p = (struct plan){ .count = 2000, .steps = 4 };
 	if (scale && !strcmp(scale, "small"))
-		p->count = 60;
+		p->count = 24;
 	if (scale && !strcmp(scale, "full"))
 		p->count = 10000;
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {

@@ -320,7 +320,7 @@ int main(int argc, char **argv)
 	bool verbose = false;
 
 	if (scale && !strcmp(scale, "small")) {
-		n = 40;
+		n = 16;
 		ops = 200;
 	} else if (scale && !strcmp(scale, "full")) {
 		n = combo_count();

@@ -236,7 +236,7 @@ int main(int argc, char **argv)
 	s.seed = (uint64_t)time(NULL);
 	s.ops = 1500;
 	if (scale && !strcmp(scale, "small")) {
-		n = 8;
+		n = 5;
 		s.ops = 400;
 	} else if (scale && !strcmp(scale, "full")) {
 		n = combo_count() / 4;
