@@ -230,13 +230,13 @@ int main(int argc, char **argv)
 {
 	const char *scale = getenv("RAWCOW_TEST_SCALE");
 	char folder[64];
-	size_t first = 0, n = 24;
+	size_t first = 0, n = 16;
 	int bad = 0;
 
 	s.seed = (uint64_t)time(NULL);
 	s.ops = 1500;
 	if (scale && !strcmp(scale, "small")) {
-		n = 5;
+		n = 3;
 		s.ops = 400;
 	} else if (scale && !strcmp(scale, "full")) {
 		n = combo_count() / 4;
