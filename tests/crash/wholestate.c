@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "core/admin/snapshot.h"
+#include "kept.h"
 #include "running.h"
 
 static bool benign_line(const char *line)
@@ -80,14 +81,6 @@ static int verify_content(struct running *k, struct checker *c,
 	return 0;
 }
 
-static uint64_t next(uint64_t *s)
-{
-	uint64_t z = *s += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	return z ^ z >> 29;
-}
-
 /* The first of them, if there is one. */
 static int drop_snapshot(struct image *img)
 {
@@ -107,23 +100,23 @@ static int work_on(struct running *k, uint64_t *s, uint32_t *gen)
 		struct workload_op op = { .type = WORKLOAD_WRITE };
 		uint32_t g = 1000000 + i;
 
-		op.sec = next(s) % 16 * spc + next(s) % spc;
-		op.n = 1 + next(s) % (2 * spc);
+		op.sec = kept_throw(s) % 16 * spc + kept_throw(s) % spc;
+		op.n = 1 + kept_throw(s) % (2 * spc);
 		op.sec %= image_size(k->img) / 512;
 		if (op.n > image_size(k->img) / 512 - op.sec)
 			op.n = image_size(k->img) / 512 - op.sec;
-		if (next(s) % 4) {
+		if (kept_throw(s) % 4) {
 			rc = running_write(k, &op, g);
 		} else {
 			g = ORACLE_ZERO;
 			rc = image_zero(k->img, op.sec * 512, op.n * 512,
-					next(s) % 2);
+					kept_throw(s) % 2);
 		}
-		if (!rc && next(s) % 16 == 0)
+		if (!rc && kept_throw(s) % 16 == 0)
 			rc = drop_snapshot(k->img);
 		for (uint64_t j = 0; j < op.n; j++)
 			gen[op.sec + j] = g;
-		if (!rc && next(s) % 3 == 0)
+		if (!rc && kept_throw(s) % 3 == 0)
 			rc = image_flush(k->img);
 	}
 	return rc;

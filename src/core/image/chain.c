@@ -19,8 +19,7 @@ int chain_add(struct chain *chain, struct hostfile *file, struct err *err)
 	for (unsigned i = 0; st.ino && i < chain->n; i++)
 		if (chain->id[i].dev == st.dev && chain->id[i].ino == st.ino)
 			return err_set(err, -ELOOP,
-				       "the chain of files loops: this file is "
-				       "in it twice");
+				       "the chain of files loops: this file is in it twice");
 	if (chain->n == QCOW2_MAX_CHAIN)
 		return err_set(err, -EMLINK,
 			       "the chain is longer than %u files",
@@ -70,14 +69,11 @@ static int check_target(const struct target *t, struct err *err)
 		return r;
 	if (!t->format)
 		return err_set(err, -EINVAL,
-			       "the image does not record the format of its "
-			       "backing file '%s', and guessing is unsafe; use "
-			       "-o backing_file=PATH:raw or PATH:qcow2",
+			       "the image does not record the format of its backing file '%s', and guessing is unsafe; use -o backing_file=PATH:raw or PATH:qcow2",
 			       target_shown(buf, t->name));
 	if (strcmp(t->format, "raw") && strcmp(t->format, "qcow2"))
 		return err_set(err, -ENOTSUP,
-			       "its backing file has the format '%s'; only raw "
-			       "and qcow2 are supported",
+			       "its backing file has the format '%s'; only raw and qcow2 are supported",
 			       target_shown(buf, t->format));
 	return 0;
 }
@@ -115,7 +111,7 @@ static int open_raw(struct chain_backing *b, struct hostfile *file,
 	if (r < 0)
 		return r;
 	b->raw = file;
-	b->backing = (struct backing){file, st.size, read_raw};
+	b->backing = (struct backing){ file, st.size, read_raw };
 	return 0;
 }
 
@@ -140,8 +136,8 @@ static int open_qcow2(struct chain_backing *b, struct hostfile *file,
 	r = open_image(&b->image, file, &below, chain, err);
 	if (r < 0)
 		return r;
-	b->backing =
-		(struct backing){b->image, image_size(b->image), read_image};
+	b->backing = (struct backing){ b->image, image_size(b->image),
+				       read_image };
 	return 0;
 }
 
@@ -165,14 +161,13 @@ int chain_open_backing(struct image *img, const struct headerext_list *ext,
 {
 	struct chain_backing *b = &img->backing;
 	struct hostfile *file = NULL;
-	struct target t = {0};
+	struct target t = { 0 };
 	int r;
 
 	r = find_target(&t, &img->header, ext, cluster, opts, err);
 	if (r == 0 && t.name && img->geom.data_raw)
 		r = err_set(err, -EINVAL,
-			    "its data file is the disk as raw, and that goes "
-			    "with no backing file");
+			    "its data file is the disk as raw, and that goes with no backing file");
 	if (r < 0 || !t.name)
 		goto out;
 	r = check_target(&t, err);

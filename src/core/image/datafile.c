@@ -22,8 +22,7 @@ static int find_target(struct target *t, const struct headerext_list *ext,
 		t->name = strdup(opts->data_file);
 	else if (!e || !e->len)
 		return err_set(err, -EINVAL,
-			       "the image does not name its data file; do it "
-			       "with -o data_file=PATH");
+			       "the image does not name its data file; do it with -o data_file=PATH");
 	else if (memchr(e->data, 0, e->len))
 		return err_set(
 			err, -EUCLEAN,
@@ -51,9 +50,7 @@ static int lock_file(struct hostfile *file, const struct image *img,
 	return img->state.readonly
 		       ? 0
 		       : err_set(err, r,
-				 "the filesystem has no file locks to keep "
-				 "other writers out; use -o locking=off if you "
-				 "are sure that there are none");
+				 "the filesystem has no file locks to keep other writers out; use -o locking=off if you are sure that there are none");
 }
 
 /* A raw data file is all of the disk. Of another one clusters may be missing
@@ -102,13 +99,12 @@ int datafile_open(struct image *img, const struct headerext_list *ext,
 		  const struct image_opts *opts, struct chain *chain,
 		  struct err *err)
 {
-	struct target t = {0};
+	struct target t = { 0 };
 	int r;
 
 	if (!img->geom.data_file)
 		return opts->data_file ? err_set(err, -EINVAL,
-						 "-o data_file: the image has "
-						 "no external data file")
+						 "-o data_file: the image has no external data file")
 				       : 0;
 	t.write = img->state.readonly ? 0 : HOSTFILE_RDWR;
 	r = find_target(&t, ext, opts, err);

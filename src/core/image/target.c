@@ -44,13 +44,11 @@ int target_check_name(const struct target *t, struct err *err)
 
 	if (!t->by_user && t->policy == IMAGE_BACKING_NONE)
 		return err_set(err, -EPERM,
-			       "needs its %s '%s', and -o backing=none forbids "
-			       "opening it",
+			       "needs its %s '%s', and -o backing=none forbids opening it",
 			       t->what, target_shown(buf, t->name));
 	if (!t->by_user && has_protocol(t->name))
 		return err_set(err, -EPERM,
-			       "the %s '%s' is not a plain path; name the file "
-			       "with -o %s",
+			       "the %s '%s' is not a plain path; name the file with -o %s",
 			       t->what, target_shown(buf, t->name), t->option);
 	return 0;
 }
@@ -87,8 +85,7 @@ static int forbidden(const struct target *t, struct err *err)
 	char buf[256];
 
 	return err_set(err, -EPERM,
-		       "its %s '%s' lies outside the image's folder; if you "
-		       "trust the image, use -o backing=any",
+		       "its %s '%s' lies outside the image's folder; if you trust the image, use -o backing=any",
 		       t->what, target_shown(buf, t->name));
 }
 

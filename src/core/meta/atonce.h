@@ -40,7 +40,6 @@ int atonce_head_sector(struct meta *m, const uint8_t *sector, uint64_t hoff,
 		       bool sync) LOCK_EXCLUDES(metalock(m));
 
 /* Change LEN bytes of metadata of ROLE that no commit writes in place, and sync
- * them.
- * Any thread; every sector must be right on its own, old or new. */
+ * them. Any thread; every sector must be right on its own, old or new. */
 int atonce_table(struct meta *m, const void *buf, size_t len, uint64_t hoff,
 		 enum role role) LOCK_EXCLUDES(metalock(m));

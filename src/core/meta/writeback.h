@@ -8,12 +8,10 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/lock.h"
 #include "core/meta/metalock.h"
-#include "core/meta/rolemap.h"
 
 struct writeback {
 	struct lock lock;	/* level 2; never taken under meta.lock */
