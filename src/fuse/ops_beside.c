@@ -117,15 +117,26 @@ static void read_snapshot(fuse_req_t req, struct snapdir_file *f, size_t len,
 	reply_status(req, rc);
 }
 
+static void read_text(fuse_req_t req, const struct textfile *t, size_t len,
+		      uint64_t off)
+{
+	const char *text = textfile_at(t, off, &len);
+	void *buf = reply_buffer(len);
+
+	if (!buf) {
+		reply_status(req, -ENOMEM);
+		return;
+	}
+	/* with the answer underway, another thread may release the text */
+	memcpy(buf, text, len);
+	fuse_reply_buf(req, buf, len);
+}
+
 void ops_tree_read(fuse_req_t req, fuse_ino_t ino, size_t len, uint64_t off,
 		   struct fuse_file_info *fi)
 {
-	const char *text;
-
-	if (ino >= SNAPDIR_INO) {
+	if (ino >= SNAPDIR_INO)
 		read_snapshot(req, handle(fi), len, off);
-		return;
-	}
-	text = textfile_at(handle(fi), off, &len);
-	fuse_reply_buf(req, text, len);
+	else
+		read_text(req, handle(fi), len, off);
 }

@@ -117,8 +117,11 @@ skip()
 # cleanup_fn COMMAND ARG...: run this at the end, the last one first.
 cleanup_fn() { cleanup_list+=("$(printf '%q ' "$@")"); }
 
-# at_end_kill PID: a process of ours that must not outlive the test.
-at_end_kill() { tmp_pids+=("$1"); }
+# at_end_kill PID: a process of ours that must not outlive the test. Its number
+# may be another's by then; together with when it began it is not.
+at_end_kill() { tmp_pids+=("$1 $(born "$1")"); }
+born() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+kill_same() { [ -z "${2:-}" ] || [ "$(born "$1")" != "$2" ] || kill -9 "$1" 2>/dev/null; }
 
 # shellcheck disable=SC2317
 cleanup_all()
@@ -133,8 +136,14 @@ cleanup_all()
 		eval "${cleanup_list[i]}"
 	done
 	let_go
-	for i in "${tmp_pids[@]}"; do kill -9 "$i" 2>/dev/null; done
+	# shellcheck disable=SC2086
+	for i in "${tmp_pids[@]}"; do kill_same $i; done
 	let_mounts_go
+	if [ -n "$(compgen -G "$tmp/sanitizer.*")" ]; then
+		cat "$tmp"/sanitizer.* >&2
+		say "FAILED: a sanitizer's report, see above" >&2
+		[ "$status" != 0 ] || status=1
+	fi
 	if [ "${RAWCOW_TEST_KEEP:-0}" = 1 ]; then
 		say "files are in $tmp"
 	else
@@ -148,6 +157,10 @@ trap 'say "$BASH_SOURCE:$LINENO: failed ($?): $BASH_COMMAND" >&2' ERR
 
 cd "$tmp"
 export TMPDIR=$tmp
+# a mount in the background has no stderr
+export ASAN_OPTIONS="${ASAN_OPTIONS:-}:log_path=$tmp/sanitizer" \
+	UBSAN_OPTIONS="${UBSAN_OPTIONS:-}:log_path=$tmp/sanitizer:print_stacktrace=1" \
+	TSAN_OPTIONS="${TSAN_OPTIONS:-}:log_path=$tmp/sanitizer"
 
 # requires root | fuse | loop | COMMAND...: skip the test where one lacks.
 requires()
