@@ -2,7 +2,9 @@
  * checkfix: what the walk proposes for the defects it met, for repair.c to do.
  * Private to core/admin.
  *
- * A patch puts another value into one entry of eight bytes. A move copies what
+ * A patch puts another value into one entry of eight bytes, with the bitmap
+ * behind it where an extended L2 entry has a wrong one: one write within a
+ * sector, so that no crash leaves the one without the other. A move copies what
  * the entry names to clusters of its own and lets the entry name those. Either
  * is done only where the table that holds the entry owns its cluster: else the
  * table has to move first, and a later walk proposes the fix again.
@@ -18,6 +20,8 @@
 struct checkfix {
 	uint64_t at;	     /* host offset of the entry */
 	uint64_t raw;	     /* its new value; a move: as if nothing moved */
+	uint64_t bitmap;     /* a patch with_bitmap: the eight bytes behind */
+	bool with_bitmap;
 	uint64_t src;	     /* move: host offset of the first cluster; else 0 */
 	uint64_t dst;	     /* move: where the copy is, once planned */
 	uint64_t n;	     /* move: clusters; 0: a patch */

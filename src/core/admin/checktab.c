@@ -276,16 +276,12 @@ static bool bitmap_sound(const struct checkwalk *w, const struct entry *e,
 	return bitmap_for(w, e, raw) == e->bitmap;
 }
 
-/* Both words are in one sector, but two writes: who repairs holds the image
- * marked meanwhile. */
 static int patch_l2(struct checkwalk *w, const struct entry *e, uint64_t raw)
 {
-	int ret = 0;
-
-	if (!bitmap_sound(w, e, raw))
-		ret = checkwalk_patch(w, e->at + 8, bitmap_for(w, e, raw),
-				      e->role);
-	return ret || raw == e->raw ? ret : patch(w, e, raw);
+	if (bitmap_sound(w, e, raw))
+		return raw == e->raw ? 0 : patch(w, e, raw);
+	return checkwalk_patch_wide(w, e->at, raw, bitmap_for(w, e, raw),
+				    e->role);
 }
 
 /* What an entry becomes that leads nowhere: zeroes, rather than what the

@@ -161,6 +161,18 @@ int checkwalk_patch(struct checkwalk *w, uint64_t at, uint64_t raw,
 	return w->proposing ? checkfix_add(&w->fixes, &w->map, &fix) : 0;
 }
 
+int checkwalk_patch_wide(struct checkwalk *w, uint64_t at, uint64_t raw,
+			 uint64_t bitmap, enum checkrole role)
+{
+	const struct checkfix fix = { .at = at,
+				      .raw = raw,
+				      .bitmap = bitmap,
+				      .with_bitmap = true,
+				      .role = role };
+
+	return w->proposing ? checkfix_add(&w->fixes, &w->map, &fix) : 0;
+}
+
 bool checkwalk_counted(const struct checkwalk *w, uint64_t hidx)
 {
 	uint64_t i = hidx >> w->g.refblock_bits;

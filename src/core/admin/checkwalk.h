@@ -71,6 +71,9 @@ void checkwalk_fini(struct checkwalk *w);
 /* Propose to put RAW into the entry at AT, in a table of role ROLE. */
 int checkwalk_patch(struct checkwalk *w, uint64_t at, uint64_t raw,
 		    enum checkrole role);
+/* The same for an extended L2 entry, RAW and BITMAP at once. */
+int checkwalk_patch_wide(struct checkwalk *w, uint64_t at, uint64_t raw,
+			 uint64_t bitmap, enum checkrole role);
 
 /* Does [OFF, OFF + LEN) end less than one cluster behind the file's end? The
  * last cluster of a file may be cut short. */

@@ -40,13 +40,14 @@ static int put_entries(struct checkwalk *w, bool moves)
 
 	for (size_t i = 0; i < w->fixes.n && r == 0; i++) {
 		const struct checkfix *f = &w->fixes.fix[i];
-		uint8_t entry[8];
+		uint8_t entry[16];
 
 		if ((f->n != 0) != moves || (moves && !f->moved) ||
 		    !checkfix_allowed(f, &w->map, w->g.cluster_bits))
 			continue;
 		be64_store(entry, f->raw);
-		r = repairentry_write(w, entry, sizeof(entry), f->at);
+		be64_store(entry + 8, f->bitmap);
+		r = repairentry_write(w, entry, f->with_bitmap ? 16 : 8, f->at);
 	}
 	return r < 0 ? r : repairentry_sync(w);
 }
