@@ -436,19 +436,23 @@ static int take_over(struct work *w, const struct header *before)
 	return 0;
 }
 
+/* The entries of the L1 table that the disk of S needs. */
+static uint64_t l1_need(const struct work *w, const struct snapshot *s)
+{
+	return NUM_MAX(geom_l1_entries(w->m->geom, s->disk_size),
+		       (uint64_t)s->l1_entries);
+}
+
 static int apply(struct work *w, const struct snapshot *s)
 {
 	struct meta *m = w->m;
 	struct header before = m->header;
-	uint64_t need = geom_l1_entries(m->geom, s->disk_size);
-	uint32_t n = (uint32_t)NUM_MAX(need, (uint64_t)s->l1_entries);
+	uint32_t n = (uint32_t)l1_need(w, s);
 	autofree uint64_t *l1 = NULL;
 	int r = read_l1(w, s, &l1);
 
 	if (r == 0)
 		r = tree_check(m, l1, s->l1_entries);
-	if (r == 0 && n > QCOW2_MAX_L1_BYTES / 8)
-		r = -EFBIG;
 	if (r == 0)
 		r = copy_l1(w, s, l1, n);
 	if (r == 0)
@@ -466,8 +470,14 @@ static int apply(struct work *w, const struct snapshot *s)
 static int apply_with_bitmaps(struct work *w, const struct snapshot *s)
 {
 	bool resize = s->disk_size != w->img->geom.size;
-	int r = resize ? bitmaps_resize(w->img, s->disk_size, w->err) : 0;
+	int r = 0;
 
+	/* a record may name a disk whose table has more entries than a number
+	 * of 32 bits */
+	if (l1_need(w, s) > QCOW2_MAX_L1_BYTES / 8)
+		return -EFBIG;
+	if (resize)
+		r = bitmaps_resize(w->img, s->disk_size, w->err);
 	if (r < 0)
 		return r;
 	r = apply(w, s);
