@@ -389,7 +389,7 @@ static int undo(struct hostfile *file, const struct check_args *a)
 	struct err err = { "" };
 	int r;
 
-	if (hostfile_open(&log, AT_FDCWD, a->undo_apply, 0, &err) < 0)
+	if (hostfile_open(&log, AT_FDCWD, a->undo_apply, HOSTFILE_RDWR, &err) < 0)
 		return cmd_fail(NULL, &err);
 	r = undo_apply(file, log, &err);
 	hostfile_close(log);

@@ -96,7 +96,7 @@ static void go_back(unsigned i, struct hostmem *m, struct hostmem *log,
 	struct hostfile *f;
 	struct hostfile *l;
 
-	if (hostmem_open(&f, m, true) < 0 || hostmem_open(&l, log, false) < 0)
+	if (hostmem_open(&f, m, true) < 0 || hostmem_open(&l, log, true) < 0)
 		abort();
 	if (undo_apply(f, l, &err) < 0)
 		fail(i, "undo", err.text);

@@ -24,6 +24,8 @@ struct undo {
 	struct host_stat was;
 	uint64_t end;	       /* of LOG */
 	struct checkmap saved; /* blocks; refs 1: saved */
+	bool failed;	       /* something could not be saved: IMAGE stays as it
+				  is, and LOG that of an unfinished repair */
 	uint8_t buf[RECORD + BLOCK];
 };
 
@@ -58,6 +60,25 @@ static int sum_range(struct hostfile *file, uint64_t off, uint64_t len,
 	return 0;
 }
 
+/* The head of LOG, of a repair that has left END bytes (0: not yet) of IMAGE,
+ * which had SIZE; stable. */
+static int put_head(struct hostfile *log, const struct host_stat *image,
+		    uint64_t size, uint64_t end, uint64_t tail)
+{
+	uint8_t head[HEAD] = { 0 };
+	int r;
+
+	memcpy(head, magic, sizeof(magic));
+	be64_store(head + 16, size);
+	be64_store(head + 24, end);
+	be64_store(head + 32, tail);
+	be64_store(head + 40, image->dev);
+	be64_store(head + 48, image->ino);
+	be64_store(head + 56, sum(SUM_START, head, 56));
+	r = hostfile_pwrite_full(log, head, HEAD, 0);
+	return r == 0 ? hostfile_sync(log) : r;
+}
+
 /* --- saving -------------------------------------------------------------------- */
 
 /* Of the record at P, which begins with offset and length. */
@@ -84,7 +105,8 @@ static int append(struct undo *u, uint64_t number)
 					 u->end);
 	if (r == 0)
 		r = checkmap_add_refs(&u->saved, number, 1);
-	u->end += RECORD + len;
+	if (r == 0)
+		u->end += RECORD + len;
 	return r;
 }
 
@@ -118,9 +140,11 @@ static ssize_t op_pread(void *ctx, void *buf, size_t len, uint64_t off)
 static ssize_t op_pwrite(void *ctx, const void *buf, size_t len, uint64_t off)
 {
 	struct undo *u = ctx;
-	int r = save(u, off, len);
+	int r = u->failed ? -EIO : save(u, off, len);
 
-	if (r == 0)
+	if (r < 0)
+		u->failed = true;
+	else
 		r = hostfile_pwrite_full(u->image, buf, len, off);
 	return r < 0 ? r : (ssize_t)len;
 }
@@ -187,20 +211,6 @@ static const struct host_ops ops = {
 	.close = op_close,
 };
 
-static int put_head(struct undo *u, uint64_t end, uint64_t tail)
-{
-	uint8_t head[HEAD] = { 0 };
-
-	memcpy(head, magic, sizeof(magic));
-	be64_store(head + 16, u->was.size);
-	be64_store(head + 24, end);
-	be64_store(head + 32, tail);
-	be64_store(head + 40, u->was.dev);
-	be64_store(head + 48, u->was.ino);
-	be64_store(head + 56, sum(SUM_START, head, 56));
-	return hostfile_pwrite_full(u->log, head, HEAD, 0);
-}
-
 int undo_begin(struct undo **out, struct hostfile *image, struct hostfile *log,
 	       struct err *err)
 {
@@ -217,10 +227,8 @@ int undo_begin(struct undo **out, struct hostfile *image, struct hostfile *log,
 		u->log = log;
 		u->end = FIRST;
 		checkmap_init(&u->saved, BUDGET);
-		r = put_head(u, 0, 0);
+		r = put_head(log, &u->was, u->was.size, 0, 0);
 	}
-	if (r == 0)
-		r = hostfile_sync(log);
 	if (r == 0)
 		r = hostfile_wrap(&u->outer, &ops, u, image->name, true);
 	if (r < 0) {
@@ -271,14 +279,12 @@ static int note_end(struct undo *u)
 			      &tail);
 	if (r == 0)
 		r = hostfile_sync(u->log);
-	if (r == 0)
-		r = put_head(u, st.size, tail);
-	return r == 0 ? hostfile_sync(u->log) : r;
+	return r == 0 ? put_head(u->log, &u->was, u->was.size, st.size, tail) : r;
 }
 
 int undo_end(struct undo *u, struct err *err)
 {
-	int r = note_end(u);
+	int r = u->failed ? 0 : note_end(u);
 
 	if (r < 0)
 		err_set_sys(err, r, "cannot finish the undo file %s",
@@ -425,6 +431,42 @@ static int each_record(struct back *b, int (*fn)(struct back *b))
 	return 0;
 }
 
+/* All blocks, then the length, stably. */
+static int put_all(struct back *b)
+{
+	int r = each_record(b, put_record);
+
+	if (r < 0)
+		return r;
+	r = hostfile_sync(b->image);
+	if (r == 0 && !b->st.block_device && b->st.size > b->old_size) {
+		r = hostfile_truncate(b->image, b->old_size);
+		if (r == 0)
+			r = hostfile_sync(b->image);
+	}
+	return r < 0 ? err_set_sys(b->err, r, "cannot make the old content durable")
+		     : 0;
+}
+
+static int put_state(struct back *b, uint64_t end)
+{
+	int r = put_head(b->log, &b->st, b->old_size, end, b->tail);
+
+	return r < 0 ? err_set_sys(b->err, r, "cannot write %s", b->log->name) : 0;
+}
+
+/* A crash may tear a block between old and new bytes, which then have neither
+ * sum. So until all is back the log is that of an unfinished repair of this very
+ * file, which is undone whatever the image holds. */
+static int put_back(struct back *b)
+{
+	int r = b->new_size ? put_state(b, 0) : 0;
+
+	if (r == 0)
+		r = put_all(b);
+	return r == 0 && b->new_size ? put_state(b, b->new_size) : r;
+}
+
 int undo_apply(struct hostfile *image, struct hostfile *log, struct err *err)
 {
 	struct back b = { .image = image, .log = log, .err = err };
@@ -434,16 +476,5 @@ int undo_apply(struct hostfile *image, struct hostfile *log, struct err *err)
 		r = check_size(&b);
 	if (r == 0)
 		r = each_record(&b, check_record);
-	if (r == 0)
-		r = each_record(&b, put_record);
-	if (r < 0)
-		return r;
-	r = hostfile_sync(image);
-	if (r == 0 && !b.st.block_device && b.st.size > b.old_size) {
-		r = hostfile_truncate(image, b.old_size);
-		if (r == 0)
-			r = hostfile_sync(image);
-	}
-	return r < 0 ? err_set_sys(err, r, "cannot make the old content durable")
-		     : 0;
+	return r == 0 ? put_back(&b) : r;
 }

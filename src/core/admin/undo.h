@@ -7,7 +7,7 @@
  *
  *	   0  16  "rawcow undo 1\n\0\0"
  *	  16   8  length of the image before the repair
- *	  24   8  length after it; 0: the repair did not end
+ *	  24   8  length after it; 0: the repair did not end, or an undo of it
  *	  32   8  sum of what lies behind the old end, after the repair
  *	  40  16  device and inode of the image
  *	  56   8  sum of bytes 0 to 55
@@ -39,13 +39,15 @@ int undo_begin(struct undo **out, struct hostfile *image, struct hostfile *log,
 /* IMAGE, with saving. It can be read, written and synced; nothing else. */
 struct hostfile *undo_file(struct undo *u);
 
-/* The repair has ended: note in LOG how it left the image. Frees U in any case.
- * 0 or -errno with text: LOG can be applied all the same. */
+/* The repair has ended: note in LOG how it left the image, unless something
+ * could not be saved, which the repair was told. Frees U in any case. 0 or -errno
+ * with text: LOG can be applied all the same. */
 int undo_end(struct undo *u, struct err *err);
 
 /*
- * Give IMAGE its old content and length back. All is verified first: LOG is
- * whole, and the image is as the repair left it (or half undone), else -ESTALE
- * and nothing is changed. 0 or -errno with text; then call it again.
+ * Give IMAGE its old content and length back. All is verified first: LOG
+ * (writable) is whole, and the image is as the repair left it, or undone
+ * already, else -ESTALE and nothing is changed. 0 or -errno with text; then call
+ * it again. While it works LOG says that the repair did not end.
  */
 int undo_apply(struct hostfile *image, struct hostfile *log, struct err *err);

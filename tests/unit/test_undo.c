@@ -1,0 +1,165 @@
+/*
+ * test_undo: a file is changed with saving, and had back: whole, after the undo
+ * was cut off at any write, and when the undo file found no room.
+ */
+#include <check.h>
+#include <errno.h>
+#include <string.h>
+
+#include "core/admin/undo.h"
+#include "lib/hostfault.h"
+#include "lib/hostmem.h"
+#include "suite.h"
+
+#define BLOCK 4096U
+#define BLOCKS 6U
+#define LEN (BLOCKS * BLOCK - 1000) /* the last block is short */
+
+static struct hostmem *image, *before, *saved;
+
+static struct hostfile *open_mem(struct hostmem *m)
+{
+	struct hostfile *f;
+
+	ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+	return f;
+}
+
+static void setup(void)
+{
+	unsigned char b[LEN];
+
+	for (unsigned i = 0; i < LEN; i++)
+		b[i] = (unsigned char)(i * 7 + i / BLOCK);
+	image = hostmem_new();
+	saved = hostmem_new();
+	ck_assert_int_eq(hostmem_write(image, b, LEN, 0), 0);
+	before = hostmem_clone(image);
+}
+
+static void teardown(void)
+{
+	hostmem_free(image);
+	hostmem_free(before);
+	hostmem_free(saved);
+}
+
+/* What a repair may do: blocks in any order, twice, parts, and behind the end.
+ * 0 or the first error. */
+static int change(struct hostfile *f)
+{
+	static const unsigned order[] = { 3, 0, 3, 5, 1 };
+	unsigned char b[BLOCK];
+	int first = 0;
+
+	for (unsigned i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+		int r;
+
+		memset(b, (int)(0xa0 + i), sizeof(b));
+		r = hostfile_pwrite_full(f, b, i == 4 ? 8 : BLOCK,
+					 order[i] * BLOCK);
+		first = first ? first : r;
+	}
+	return first;
+}
+
+/* Change the image, with LOG_FILE for what it was, which is closed. */
+static int change_saved(struct hostfile *log_file)
+{
+	struct hostfile *f = open_mem(image);
+	struct err err = { "" };
+	struct undo *u;
+	int r;
+
+	ck_assert_msg(!undo_begin(&u, f, log_file, &err), "%s", err.text);
+	r = change(undo_file(u));
+	ck_assert_msg(!undo_end(u, &err), "%s", err.text);
+	hostfile_close(f);
+	hostfile_close(log_file);
+	return r;
+}
+
+static int apply(struct hostfile *f)
+{
+	struct hostfile *l = open_mem(saved);
+	struct err err = { "" };
+	int r = undo_apply(f, l, &err);
+
+	ck_assert(r == 0 || err.text[0]);
+	hostfile_close(l);
+	hostfile_close(f);
+	return r;
+}
+
+START_TEST(back)
+{
+	setup();
+	ck_assert_int_eq(change_saved(open_mem(saved)), 0);
+	ck_assert(!hostmem_equal(image, before));
+	for (int twice = 0; twice < 2; twice++) {
+		ck_assert_int_eq(apply(open_mem(image)), 0);
+		ck_assert(hostmem_equal(image, before));
+	}
+	ck_assert_int_eq(hostmem_write(image, "x", 1, 2), 0);
+	ck_assert_int_eq(apply(open_mem(image)), -ESTALE);
+	teardown();
+}
+END_TEST
+
+/* A crash leaves sectors of a block old and others new. */
+START_TEST(torn)
+{
+	struct hostfault *fault = hostfault_new();
+	bool done = false;
+
+	for (uint64_t k = 0; !done; k++) {
+		const struct hostfault_rule rule = { .ops = HOSTFAULT_PWRITE,
+						     .kind = HOSTFAULT_TORN,
+						     .error = -EIO,
+						     .skip = k,
+						     .repeat = 1 };
+		struct hostfile *f;
+
+		setup();
+		ck_assert_int_eq(change_saved(open_mem(saved)), 0);
+		f = open_mem(image);
+		ck_assert_int_eq(hostfault_wrap(fault, &f, f), 0);
+		hostfault_set(fault, &rule);
+		done = apply(f) == 0;
+		ck_assert_uint_eq(hostfault_hits(fault), !done);
+		ck_assert_int_eq(apply(open_mem(image)), 0);
+		ck_assert(hostmem_equal(image, before));
+		ck_assert(!done || k == 4);
+		teardown();
+	}
+	hostfault_free(fault);
+}
+END_TEST
+
+/* What cannot be saved is not overwritten, and what was saved comes back. */
+START_TEST(no_room)
+{
+	struct hostfault *fault = hostfault_new();
+	uint64_t limit = BLOCK;
+	int r;
+
+	do {
+		struct hostfile *l;
+
+		setup();
+		l = open_mem(saved);
+		ck_assert_int_eq(hostfault_wrap(fault, &l, l), 0);
+		hostfault_limit(fault, limit);
+		r = change_saved(l);
+		ck_assert(r == 0 || r == -ENOSPC);
+		ck_assert_int_eq(apply(open_mem(image)), 0);
+		ck_assert(hostmem_equal(image, before));
+		teardown();
+		limit += 700;
+	} while (r);
+	ck_assert_uint_gt(limit, 4 * BLOCK);
+	hostfault_free(fault);
+}
+END_TEST
+
+SUITE_MAIN("undo", back, torn, no_room)
