@@ -124,7 +124,8 @@ int checktab_l1(struct checkwalk *w, uint64_t l1_offset, uint64_t entries,
 {
 	uint64_t len = entries * 8;
 	autofree uint8_t *table = mem_array((size_t)entries, 8);
-	const struct checkentry root = { .at = record, .role = CHECKROLE_SNAPTABLE };
+	const struct checkentry root = { .at = record,
+					 .role = CHECKROLE_SNAPTABLE };
 	enum checkwalk_place place;
 	bool active = !record;
 	int ret;

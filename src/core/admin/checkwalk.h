@@ -117,8 +117,8 @@ bool checkwalk_counted(const struct checkwalk *w, uint64_t hidx);
 int checkref_load(struct checkwalk *w);
 void checkref_compare(struct checkwalk *w);
 
-/* checktab.c: L1 tables, and the walk of L2 tables. RECORD is the place of the snapshot's record
- * that names the L1 table, 0: it is the active one. */
+/* checktab.c: L1 tables, and the walk of L2 tables. RECORD is the place of the
+ * snapshot's record that names the L1 table, 0: it is the active one. */
 int checktab_l1(struct checkwalk *w, uint64_t l1_offset, uint64_t entries,
 		uint64_t record);
 int checktab_walk_l2s(struct checkwalk *w);

@@ -1,6 +1,6 @@
 /*
  * create_luks: the encryption header of a new image, with one passphrase in
- * key slot 0. Makes bytes; create.c writes them.
+ * key slot 0. Makes bytes; create_tables.c writes them.
  */
 #pragma once
 
