@@ -258,6 +258,8 @@ START_TEST(refusals)
 		{ { .size = 1ULL << 40, .cluster_size = 512 }, -EFBIG,
 		  "cluster_size=2048" },
 		{ { .size = 1ULL << 62 }, -EFBIG, "2 EiB" },
+		{ { .size = 3ULL << 59, .extended_l2 = true }, -EFBIG,
+		  "1 EiB with" },
 		{ { .size = 1ULL << 50, .refcount_bits = 64,
 		    .prealloc = CREATE_PREALLOC_METADATA }, -EFBIG,
 		  "refcount table" },

@@ -22,8 +22,9 @@ static int l1_too_big(const struct create_work *c)
 				c->g.cluster_size, c->g.size, 1U << bits);
 	}
 	return err_set(c->err, -EFBIG, "%" PRIu64 " bytes are more than qcow2 "
-		       "can map with any cluster size; 2 EiB is the most",
-		       c->g.size);
+		       "can map with any cluster size; %s is the most",
+		       c->g.size, c->g.extended ? "1 EiB with extended_l2=on" :
+						  "2 EiB");
 }
 
 /* The refcount structures count themselves: grow them until they suffice. */
