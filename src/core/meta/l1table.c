@@ -48,6 +48,15 @@ void l1table_fini(struct l1table *t)
 	memset(t, 0, sizeof(*t));
 }
 
+uint64_t *l1table_copy(const struct l1table *t)
+{
+	uint64_t *copy = mem_array(t->n, sizeof(*copy));
+
+	for (uint32_t i = 0; copy && i < t->n; i++)
+		copy[i] = l1table_get(t, i);
+	return copy;
+}
+
 int l1table_reserve(struct l1table *t, uint64_t i)
 {
 	size_t need = (size_t)t->dirty_n + 1;

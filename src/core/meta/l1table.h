@@ -45,6 +45,9 @@ static inline uint64_t l1table_get(const struct l1table *t, uint64_t i)
 	return atomic_load_explicit(&t->e[i], memory_order_acquire);
 }
 
+/* All entries, native order; the caller frees. NULL: no memory. */
+uint64_t *l1table_copy(const struct l1table *t);
+
 /* Before l1table_set() of entry I: room for the next cut. -ENOMEM. meta.lock
  * is held. */
 int l1table_reserve(struct l1table *t, uint64_t i);

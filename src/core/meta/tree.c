@@ -214,16 +214,6 @@ void tree_drop(struct meta *m, const uint64_t *l1, uint32_t n)
 	}
 }
 
-/* The active L1 table as an array; the caller frees. */
-static uint64_t *active_l1(struct meta *m)
-{
-	uint64_t *l1 = mem_array(m->l1.n, sizeof(*l1));
-
-	for (uint32_t i = 0; l1 && i < m->l1.n; i++)
-		l1[i] = l1table_get(&m->l1, i);
-	return l1;
-}
-
 /* COPIED is gone from the table at HOFF, or is about to be: nobody writes it,
  * or what it maps, in place any more. */
 static void share_roles(struct meta *m, uint64_t hoff, const void *t)
@@ -266,7 +256,7 @@ static int clear_table(struct meta *m, uint64_t hoff, const void *t)
 
 int tree_clear_copied(struct meta *m)
 {
-	autofree uint64_t *l1 = active_l1(m);
+	autofree uint64_t *l1 = l1table_copy(&m->l1);
 	uint32_t done;
 	int r;
 
