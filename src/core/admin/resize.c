@@ -71,17 +71,13 @@ static int place_l1(struct meta *m, uint32_t n, uint64_t *hoff)
 	return r;
 }
 
-/* Everything that the header in memory refers to gets stable [R1], then it goes
- * to sector 0 [R7]. */
-static int put_roots(struct meta *m, const struct header *before)
+/* Everything that ROOTS refer to gets stable [R1], then they go to sector 0
+ * [R7]. */
+static int put_roots(struct meta *m, const struct header *roots)
 {
 	int r = SEED_BUG(SEED_L1_ROOT_EARLY) ? 0 : writeback_all(m);
 
-	if (r == 0)
-		r = atonce_header(m);
-	if (r < 0)
-		m->header = *before;
-	return r;
+	return r == 0 ? atonce_roots(m, roots) : r;
 }
 
 /* A longer L1 table takes the place of the old one; the disk has SIZE bytes
@@ -89,27 +85,28 @@ static int put_roots(struct meta *m, const struct header *before)
 static int move_l1(struct image *img, uint32_t n, uint64_t size)
 {
 	struct meta *m = &img->meta;
-	struct header before = m->header;
+	const struct header before = m->header;
+	struct header roots = before;
 	struct l1table l1;
-	uint64_t hoff;
-	int r = place_l1(m, n, &hoff);
+	int r = place_l1(m, n, &roots.l1_offset);
 
 	if (r < 0)
 		return r;
-	m->header.l1_offset = hoff;
-	m->header.l1_entries = n;
-	m->header.size = size;
-	r = put_roots(m, &before);
+	roots.l1_entries = n;
+	roots.size = size;
+	r = put_roots(m, &roots);
 	if (r < 0)
 		return r;
-	r = l1table_load(&l1, m->file, hoff, n);
+	r = l1table_load(&l1, m->file, roots.l1_offset, n);
 	if (r < 0) {
 		/* the file is right; this process cannot go on with it */
 		atomic_store(&m->failed, true);
 		return r;
 	}
+	lock_take(&m->lock); /* the committer looks at it */
 	l1table_fini(&m->l1);
 	m->l1 = l1;
+	lock_drop(&m->lock);
 	if (before.l1_offset && before.l1_entries)
 		alloc_free_stable(m, before.l1_offset >> img->geom.cluster_bits,
 				  geom_clusters(&img->geom,
@@ -131,10 +128,10 @@ static int clear_exposed(struct image *img, uint64_t from, uint64_t to)
 
 static int put_size(struct image *img, uint64_t size)
 {
-	struct header before = img->meta.header;
+	struct header roots = img->meta.header;
 
-	img->meta.header.size = size;
-	return put_roots(&img->meta, &before);
+	roots.size = size;
+	return put_roots(&img->meta, &roots);
 }
 
 /* The disk may show [OLD, SIZE) now. */

@@ -28,8 +28,9 @@ static int copy_l1(struct snapshot_work *w, const struct snapshot *s,
 	return place_put(w->m, t, (size_t)n * 8, ROLE_L1, &w->l1);
 }
 
-/* The new roots are on disk: what was the disk until now goes. */
-static int take_over(struct snapshot_work *w, const struct header *before)
+/* The new roots are on disk: what was the disk until now goes, with its L1 table
+ * at OLD_HOFF. */
+static int take_over(struct snapshot_work *w, uint64_t old_hoff)
 {
 	struct meta *m = w->m;
 	autofree uint64_t *old = l1table_copy(&m->l1);
@@ -44,11 +45,13 @@ static int take_over(struct snapshot_work *w, const struct header *before)
 		l1table_fini(&l1);
 		return r < 0 ? r : -ENOMEM;
 	}
+	lock_take(&m->lock); /* the committer looks at it */
 	l1table_fini(&m->l1);
 	m->l1 = l1;
+	lock_drop(&m->lock);
 	image_set_size(w->img, m->header.size);
 	tree_drop(m, old, old_n);
-	place_free(w->m, before->l1_offset, (uint64_t)old_n * 8);
+	place_free(m, old_hoff, (uint64_t)old_n * 8);
 	snapshot_work_own_again(w);
 	return 0;
 }
@@ -63,7 +66,8 @@ static uint64_t l1_need(const struct snapshot_work *w, const struct snapshot *s)
 static int apply(struct snapshot_work *w, const struct snapshot *s)
 {
 	struct meta *m = w->m;
-	struct header before = m->header;
+	struct header roots = m->header;
+	uint64_t old = roots.l1_offset;
 	uint32_t n = (uint32_t)l1_need(w, s);
 	autofree uint64_t *l1 = NULL;
 	int r = snapshot_work_read_l1(w, s, &l1);
@@ -76,11 +80,11 @@ static int apply(struct snapshot_work *w, const struct snapshot *s)
 		r = tree_add(m, l1, s->l1_entries);
 	if (r < 0)
 		return r;
-	m->header.size = s->disk_size;
-	m->header.l1_entries = n;
-	m->header.l1_offset = w->l1.hoff;
-	r = snapshot_work_switch(w, &before);
-	return r < 0 ? r : take_over(w, &before);
+	roots.size = s->disk_size;
+	roots.l1_entries = n;
+	roots.l1_offset = w->l1.hoff;
+	r = snapshot_work_switch(w, &roots);
+	return r < 0 ? r : take_over(w, old);
 }
 
 /* The bitmaps are as long as the disk, and all of it may change. */

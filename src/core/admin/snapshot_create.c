@@ -106,21 +106,21 @@ static int share_tree(struct snapshot_work *w)
 
 static int create(struct snapshot_work *w, const char *name)
 {
-	struct header before = w->m->header;
-	uint64_t old_len = w->list.bytes;
+	struct header roots = w->m->header;
+	uint64_t old = roots.snapshots_offset;
 	int r = put_l1(w);
 
 	if (r == 0)
 		r = put_record(w, name);
 	if (r == 0)
 		r = share_tree(w);
-	if (r == 0) {
-		w->m->header.nb_snapshots++;
-		w->m->header.snapshots_offset = w->table.hoff;
-		r = snapshot_work_switch(w, &before);
-	}
+	if (r < 0)
+		return r;
+	roots.nb_snapshots++;
+	roots.snapshots_offset = w->table.hoff;
+	r = snapshot_work_switch(w, &roots);
 	if (r == 0)
-		place_free(w->m, before.snapshots_offset, old_len);
+		place_free(w->m, old, w->list.bytes);
 	return r;
 }
 

@@ -12,7 +12,8 @@
 static int delete(struct snapshot_work *w, size_t i)
 {
 	const struct snapshot *s = &w->list.snap[i];
-	struct header before = w->m->header;
+	struct header roots = w->m->header;
+	uint64_t old = roots.snapshots_offset;
 	autofree uint64_t *l1 = NULL;
 	int r = snapshot_work_read_l1(w, s, &l1);
 
@@ -24,12 +25,12 @@ static int delete(struct snapshot_work *w, size_t i)
 		r = snapshot_work_put_table(w, i, NULL);
 	if (r < 0)
 		return r;
-	w->m->header.nb_snapshots--;
-	w->m->header.snapshots_offset = w->table.hoff;
-	r = snapshot_work_switch(w, &before);
+	roots.nb_snapshots--;
+	roots.snapshots_offset = w->table.hoff;
+	r = snapshot_work_switch(w, &roots);
 	if (r < 0)
 		return r;
-	place_free(w->m, before.snapshots_offset, w->list.bytes);
+	place_free(w->m, old, w->list.bytes);
 	if (!SEED_BUG(SEED_DROP_EARLY))
 		tree_drop(w->m, l1, s->l1_entries);
 	place_free(w->m, s->l1_offset, (uint64_t)s->l1_entries * 8);

@@ -141,15 +141,13 @@ int snapshot_work_read_l1(struct snapshot_work *w, const struct snapshot *s,
 }
 
 /* [R1] [R2], then [R7] */
-int snapshot_work_switch(struct snapshot_work *w, const struct header *before)
+int snapshot_work_switch(struct snapshot_work *w, const struct header *roots)
 {
 	int r = SEED_BUG(SEED_ROOTS_EARLY) ? 0 : writeback_all(w->m);
 
 	if (r == 0)
-		r = atonce_header(w->m);
-	if (r < 0)
-		w->m->header = *before;
-	else
+		r = atonce_roots(w->m, roots);
+	if (r == 0)
 		w->table.n = w->l1.n = 0; /* they are in use now */
 	return r;
 }

@@ -46,9 +46,9 @@ int snapshot_work_put_table(struct snapshot_work *w, size_t drop,
 int snapshot_work_read_l1(struct snapshot_work *w, const struct snapshot *s,
 			  uint64_t **out);
 
-/* Make all that the new roots refer to stable [R1] [R2], then the roots [R7].
- * The caller has changed m->header; on error it is *BEFORE again. */
-int snapshot_work_switch(struct snapshot_work *w, const struct header *before);
+/* Make all that the new roots refer to stable [R1] [R2], then those of ROOTS,
+ * which is m->header with others, the roots [R7]. */
+int snapshot_work_switch(struct snapshot_work *w, const struct header *roots);
 
 /* Clusters that nobody else has any more may be written in place again. What
  * fails is logged, and costs copies only. */

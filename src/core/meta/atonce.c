@@ -54,19 +54,54 @@ int atonce_features(struct meta *m, uint64_t incompat, uint64_t autoclear)
 	return r;
 }
 
+static void set_roots(struct header *h, const struct header *from)
+{
+	h->size = from->size;
+	h->l1_entries = from->l1_entries;
+	h->l1_offset = from->l1_offset;
+	h->nb_snapshots = from->nb_snapshots;
+	h->snapshots_offset = from->snapshots_offset;
+}
+
+/* Put sector 0, with ROOTS unless they are NULL. */
+static int put_header(struct meta *m, const struct header *roots)
+{
+	struct header before;
+	int r;
+
+	if (atomic_load(&m->failed))
+		return -EIO;
+	lock_take(&m->lock);
+	before = m->header;
+	if (roots)
+		set_roots(&m->header, roots);
+	header_encode(&m->header, m->header_sector);
+	lock_drop(&m->lock);
+	r = put_sector0(m, true);
+	if (r < 0) {
+		lock_take(&m->lock);
+		set_roots(&m->header, &before);
+		lock_drop(&m->lock);
+	}
+	return r;
+}
+
 int atonce_header(struct meta *m)
 {
 	int r;
 
 	writeback_hold(&m->wb);
-	if (atomic_load(&m->failed)) {
-		r = -EIO;
-	} else {
-		lock_take(&m->lock);
-		header_encode(&m->header, m->header_sector);
-		lock_drop(&m->lock);
-		r = put_sector0(m, true);
-	}
+	r = put_header(m, NULL);
+	writeback_release(&m->wb);
+	return r;
+}
+
+int atonce_roots(struct meta *m, const struct header *h)
+{
+	int r;
+
+	writeback_hold(&m->wb);
+	r = put_header(m, h);
 	writeback_release(&m->wb);
 	return r;
 }

@@ -26,6 +26,14 @@ int atonce_features(struct meta *m, uint64_t incompat, uint64_t autoclear)
  */
 int atonce_header(struct meta *m) LOCK_EXCLUDES(metalock(m));
 
+/*
+ * As atonce_header(), with the disk's size and the roots of H (L1 table, snapshot
+ * table), which m->header has from then on; not after an error. They must not be
+ * there earlier: the commit before this call may write sector 0 as well.
+ */
+int atonce_roots(struct meta *m, const struct header *h)
+	LOCK_EXCLUDES(metalock(m));
+
 /* As atonce_header(), with *H for m->header and the 512 bytes at SECTOR
  * for all of sector 0 that H does not say: extensions, names. */
 int atonce_replace_header(struct meta *m, const struct header *h,
