@@ -1,21 +1,18 @@
+/* rolescan: claims, and the scan of L2 tables; see rolescan.h. rolescan_open.c
+ * says who claims what at open, rolescan_guard.c what a role allows. */
 #include "core/meta/rolescan.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "base/be.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/num.h"
 #include "core/format/l2entry.h"
-#include "core/format/qcow2.h"
 #include "core/meta/meta.h"
 
 /* Tables of so many bytes in all are scanned while opening: a millisecond. */
 #define AT_ONCE (4ULL << 20)
-/* L1 tables are read in pieces. */
-#define PIECE 8192U
 
 /* A cluster with two uses. */
 struct clash {
@@ -23,8 +20,7 @@ struct clash {
 	enum role a, b;
 };
 
-/* --- claims ------------------------------------------------------------------
- */
+/* --- claims ---------------------------------------------------------------- */
 
 static bool is_unseen(enum role role)
 {
@@ -112,120 +108,12 @@ int rolescan_claim(struct meta *m, uint64_t hoff, uint64_t len, enum role role,
 	return r < 0 ? refuse(m, r, &c, err) : 0;
 }
 
-/* The table of L1 entry RAW. What cannot be decoded is refused when it is
- * met. */
-static int claim_table(struct meta *m, uint64_t raw, bool snapshot,
-		       struct err *err)
-{
-	const struct geom *g = m->geom;
-	uint64_t hoff;
-	bool copied;
-
-	if (!raw || l2entry_decode_l1(g, raw, &hoff, &copied) < 0 || !hoff)
-		return 0;
-	if (hoff >> g->cluster_bits >= atomic_load(&m->end_hidx))
-		return err_set(err, -EUCLEAN,
-			       "an L2 table at host offset %#" PRIx64
-			       " lies outside the file; it can be mounted with "
-			       "-o ro; run 'rawcow check' on it",
-			       hoff);
-	return rolescan_claim(m, hoff, g->cluster_size,
-			      copied && !snapshot ? ROLE_L2_UNSEEN
-						  : ROLE_L2_SHARED_UNSEEN,
-			      err);
-}
-
-/* A large table may be a hole of a small file. */
-static bool is_hole(struct meta *m, uint64_t hoff, uint64_t len)
-{
-	uint64_t end;
-	bool data;
-
-	return hostfile_next_extent(m->file, hoff, &data, &end) == 0 && !data &&
-	       end - hoff >= len;
-}
-
-int rolescan_claim_snapshot(struct meta *m, uint64_t hoff, uint32_t n,
-			    struct err *err)
-{
-	autofree uint64_t *e = mem_array(PIECE, sizeof(*e));
-	int r = e ? rolescan_claim(m, hoff, (uint64_t)n * 8, ROLE_SNAP_L1, err)
-		  : err_set_sys(err, -ENOMEM, "cannot open");
-
-	for (uint32_t done = 0; r == 0 && done < n; done += PIECE) {
-		uint32_t k = NUM_MIN(n - done, PIECE);
-
-		if (is_hole(m, hoff + done * 8ULL, k * sizeof(*e)))
-			continue;
-		r = hostfile_pread_full(m->file, e, k * sizeof(*e),
-					hoff + done * 8ULL);
-		if (r < 0)
-			return err_set_sys(
-				err, r,
-				"cannot read the L1 table of a snapshot");
-		for (uint32_t i = 0; r == 0 && i < k; i++)
-			r = claim_table(m, be64_load(&e[i]), true, err);
-	}
-	return r;
-}
-
-static int claim_roots(struct meta *m, struct err *err)
-{
-	const struct geom *g = m->geom;
-	int r = rolescan_claim(m, 0, 1, ROLE_HEADER, err);
-
-	if (r == 0)
-		r = rolescan_claim(m, m->refcount.hoff,
-				   m->refcount.clusters << g->cluster_bits,
-				   ROLE_REFTABLE, err);
-	if (r == 0)
-		r = rolescan_claim(m, m->l1.hoff, m->l1.n * 8ULL, ROLE_L1, err);
-	return r;
-}
-
-static int claim_blocks(struct meta *m, struct err *err)
-{
-	const struct geom *g = m->geom;
-	int r = 0;
-
-	for (uint64_t i = 0; r == 0 && i < m->refcount.n; i++) {
-		uint64_t hoff = m->refcount.table[i];
-
-		if (hoff && num_is_aligned(hoff, g->cluster_size) &&
-		    hoff >> g->cluster_bits < atomic_load(&m->end_hidx))
-			r = rolescan_claim(m, hoff, 1, ROLE_REFBLOCK, err);
-	}
-	return r;
-}
-
-int rolescan_open(struct meta *m, struct err *err)
-{
-	struct rolescan *rs = &m->roles;
-	struct host_stat st;
-	int r = hostfile_stat(m->file, &st);
-
-	if (r < 0)
-		return err_set_sys(err, r, "cannot stat");
-	/* an entry has eight bytes in the file, and half a byte here */
-	r = rolemap_init(&rs->map, (32ULL << 20) + st.blocks * 512 / 16);
-	if (r < 0)
-		return err_set_sys(err, r, "cannot open");
-	rs->floor = st.block_device ? 0 : atomic_load(&m->end_hidx);
-	r = claim_roots(m, err);
-	if (r == 0)
-		r = claim_blocks(m, err);
-	for (uint32_t i = 0; r == 0 && i < m->l1.n; i++)
-		r = claim_table(m, l1table_get(&m->l1, i), false, err);
-	return r;
-}
-
 void rolescan_fini(struct rolescan *rs)
 {
 	rolemap_fini(&rs->map);
 }
 
-/* --- what tables map
- * ----------------------------------------------------------- */
+/* --- what tables map ------------------------------------------------------- */
 
 /* Clusters that one or more entries of a table refer to. */
 struct run {
@@ -411,93 +299,4 @@ int rolescan_table_locked(struct meta *m, uint64_t hoff)
 		return r;
 	r = scan(m, hidx, t, &c);
 	return r == -EUCLEAN ? clash_met(m, &c) : r;
-}
-
-/* --- from then on
- * ---------------------------------------------------------------- */
-
-int rolescan_take_locked(struct meta *m, uint64_t hidx, uint64_t n,
-			 enum role role)
-{
-	struct rolemap *map = &m->roles.map;
-
-	for (uint64_t i = hidx; i < hidx + n; i++)
-		if (rolemap_get(map, i) != ROLE_NONE)
-			return meta_corrupt(m, "free cluster in use",
-					    i << m->geom->cluster_bits);
-	if (rolemap_reserve(map, hidx, n) < 0)
-		return -ENOMEM;
-	return rolemap_set(map, hidx, n, role);
-}
-
-void rolescan_drop_locked(struct meta *m, uint64_t hidx, uint64_t n)
-{
-	(void)!rolemap_set(&m->roles.map, hidx, n, ROLE_NONE);
-}
-
-uint64_t rolescan_floor_locked(struct meta *m)
-{
-	struct rolescan *rs = &m->roles;
-
-	return atomic_load(&rs->complete) || rs->partial ? 0 : rs->floor;
-}
-
-/* What lies in [HIDX, HIDX + N) where ROLE should be. */
-static enum role intruder(struct meta *m, uint64_t hidx, uint64_t n,
-			  enum role role, bool complete, uint64_t *at)
-{
-	for (*at = hidx; *at < hidx + n; ++*at) {
-		enum role old = rolemap_get(&m->roles.map, *at);
-
-		if (old != role && (complete || old != ROLE_NONE))
-			return old;
-	}
-	return role;
-}
-
-int rolescan_check(struct meta *m, uint64_t hoff, uint64_t len, enum role role)
-{
-	const struct geom *g = m->geom;
-	/* first: all roles are there before it is set */
-	bool complete = role < ROLE_DATA || atomic_load(&m->roles.complete);
-	uint64_t hidx = hoff >> g->cluster_bits;
-	uint64_t n = ((hoff + len - 1) >> g->cluster_bits) - hidx + 1;
-	char what[96];
-	uint64_t at;
-	enum role old;
-
-	if (rolemap_all(&m->roles.map, hidx, n, role))
-		return 0;
-	old = intruder(m, hidx, n, role, complete, &at);
-	if (old == role)
-		return 0;
-	snprintf(what, sizeof(what), "%s in the place of %s, not written",
-		 rolemap_text(role), rolemap_text(old));
-	return meta_corrupt(m, what, at << g->cluster_bits);
-}
-
-bool rolescan_is_table(struct meta *m, uint64_t hoff, bool copied)
-{
-	enum role role =
-		rolemap_get(&m->roles.map, hoff >> m->geom->cluster_bits);
-
-	if (!m->writable)
-		return true;
-	return copied ? role == ROLE_L2 || role == ROLE_L2_UNSEEN
-		      : role == ROLE_L2_SHARED || role == ROLE_L2_SHARED_UNSEEN;
-}
-
-bool rolescan_is_data(struct meta *m, uint64_t hidx, bool compressed,
-		      bool *shared)
-{
-	bool complete = atomic_load(&m->roles.complete);
-	enum role role = rolemap_get(&m->roles.map, hidx);
-
-	*shared = role == ROLE_DATA_SHARED;
-	if (!m->writable)
-		return true;
-	if (role == ROLE_NONE)
-		return !complete;
-	return compressed ? role == ROLE_COMPRESSED
-			  : role == ROLE_DATA || role == ROLE_DATA_SHARED;
 }
