@@ -14,6 +14,7 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "core/host/hostopen.h"
 #include "core/host/hostops_posix.h"
 
 /* Up to here one write of zeroes is cheaper than an extent operation, and
@@ -66,7 +67,7 @@ int hostfile_open_folder(int *dirfd, const char *file_name, struct err *err)
 
 	if (!copy)
 		return err_set_sys(err, -ENOMEM, "cannot open");
-	return hostops_posix_open_folder(dirfd, dirname(copy), err);
+	return hostopen_folder(dirfd, dirname(copy), err);
 }
 
 void hostfile_close(struct hostfile *f)

@@ -11,6 +11,4 @@ extern const struct host_ops hostops_posix_table;
 /* Open as hostfile_open() says; *CTX goes to the table's close. */
 int hostops_posix_open(void **ctx, int dirfd, const char *path, unsigned flags,
 		       struct err *err);
-/* A descriptor of the folder PATH, for DIRFD. */
-int hostops_posix_open_folder(int *dirfd, const char *path, struct err *err);
 int hostops_posix_fd(const void *ctx);
