@@ -14,6 +14,8 @@
  * may only be too high; phase 2 switches single entries, each inside one
  * sector, from one valid target to another. So any subset of sectors that
  * reaches the disk is a consistent image.
+ *
+ * Who calls for a commit and who waits for it: writeback_group.c.
  */
 #include "core/meta/writeback.h"
 
@@ -29,6 +31,7 @@
 #include "core/format/qcow2.h"
 #include "core/meta/l2map.h"
 #include "core/meta/meta.h"
+#include "core/meta/writeback_priv.h"
 
 struct commit {
 	struct tablecache_cut l2, blocks;
@@ -39,20 +42,6 @@ struct commit {
 	bool data, fresh; /* unsynced data; unsynced new clusters */
 	bool wrote;	  /* something since the last F */
 };
-
-void writeback_init(struct writeback *wb)
-{
-	memset(wb, 0, sizeof(*wb));
-	lock_init(&wb->lock);
-	lock_cond_init(&wb->done);
-	wb->last_good = time(NULL);
-}
-
-void writeback_fini(struct writeback *wb)
-{
-	lock_cond_fini(&wb->done);
-	lock_fini(&wb->lock);
-}
 
 static int put(struct meta *m, struct commit *c, const void *buf, size_t len,
 	       uint64_t hoff, enum role role)
@@ -343,7 +332,7 @@ void writeback_fail(struct meta *m, int r)
 		 m->file->name, strerror(-r), when);
 }
 
-static bool anything_locked(struct meta *m, bool all) LOCK_REQUIRES(&m->lock)
+bool writeback_anything_locked(struct meta *m, bool all)
 {
 	if (atomic_load(&m->data_unsynced) || atomic_load(&m->new_unsynced) ||
 	    tablecache_dirty_count(m->l2) || m->l1.dirty_n)
@@ -366,7 +355,7 @@ static void mark_corrupt(struct meta *m, const struct commit *c)
 	(void)!meta_write(m, m->header_sector, QCOW2_SECTOR, 0, ROLE_HEADER);
 }
 
-static int commit(struct meta *m, bool all)
+int writeback_commit(struct meta *m, bool all)
 {
 	struct commit c = { 0 };
 	int r;
@@ -375,7 +364,7 @@ static int commit(struct meta *m, bool all)
 		return -EIO;
 	alloc_mature(m);
 	lock_take(&m->lock);
-	if (!anything_locked(m, all)) {
+	if (!writeback_anything_locked(m, all)) {
 		lock_drop(&m->lock);
 		return 0;
 	}
@@ -396,98 +385,4 @@ static int commit(struct meta *m, bool all)
 	refcount_cut_fini(&c.rc);
 	atomic_fetch_add(&m->wb.commits, 1);
 	return r < 0 ? -EIO : 0;
-}
-
-/* Group commit: one runs, all who come meanwhile share the next one. */
-static int run(struct meta *m, bool all)
-{
-	struct writeback *wb = &m->wb;
-	uint64_t want;
-	int r;
-
-	lock_take(&wb->lock);
-	want = wb->started + 1;
-	while (wb->finished < want) {
-		if (wb->running) {
-			lock_cond_wait(&wb->done, &wb->lock);
-			continue;
-		}
-		wb->running = true;
-		wb->started++;
-		lock_drop(&wb->lock);
-		r = commit(m, all);
-		lock_take(&wb->lock);
-		wb->running = false;
-		wb->finished = wb->started;
-		wb->result = r;
-		if (r == 0)
-			wb->last_good = time(NULL);
-		lock_cond_wake_all(&wb->done);
-	}
-	r = wb->result;
-	lock_drop(&wb->lock);
-	return r;
-}
-
-void writeback_hold(struct writeback *wb)
-{
-	lock_take(&wb->lock);
-	while (wb->running)
-		lock_cond_wait(&wb->done, &wb->lock);
-	wb->running = true;
-	lock_drop(&wb->lock);
-}
-
-void writeback_release(struct writeback *wb)
-{
-	lock_take(&wb->lock);
-	wb->running = false;
-	lock_cond_wake_all(&wb->done);
-	lock_drop(&wb->lock);
-}
-
-int writeback_flush(struct meta *m)
-{
-	return run(m, false);
-}
-
-int writeback_all(struct meta *m)
-{
-	for (;;) {
-		bool more;
-		int r = run(m, true);
-
-		if (r < 0)
-			return r;
-		alloc_mature(m);
-		lock_take(&m->lock);
-		more = anything_locked(m, true) || alloc_has_freed_locked(m);
-		lock_drop(&m->lock);
-		if (!more)
-			return 0;
-	}
-}
-
-static bool dirty_above(struct meta *m, size_t times)
-{
-	return tablecache_dirty_count(m->l2) >
-		       times * tablecache_dirty_limit(m->l2) ||
-	       tablecache_dirty_count(m->refcount.blocks) >
-		       times * tablecache_dirty_limit(m->refcount.blocks) ||
-	       m->alloc.freed.clusters << m->geom->cluster_bits >
-		       (uint64_t)times << 26;
-}
-
-void writeback_note_locked(struct meta *m)
-{
-	int p = WRITEBACK_CALM;
-
-	if (dirty_above(m, 1))
-		p = dirty_above(m, 4) ? WRITEBACK_URGENT : WRITEBACK_WANTED;
-	atomic_store(&m->wb.pressure, p);
-}
-
-enum writeback_pressure writeback_pressure(struct meta *m)
-{
-	return (enum writeback_pressure)atomic_load(&m->wb.pressure);
 }

@@ -1,6 +1,7 @@
 /*
  * writeback: the commit. With core/meta/atonce.h the only code that writes
- * tables and roots in use, and the only code that orders writes and syncs.
+ * tables and roots in use, and the only code that orders writes and syncs
+ * (writeback.c; who waits for a commit: writeback_group.c).
  * docs/durability.md has the rules R1 to R8 and why this order keeps them; each
  * is named where it is kept.
  */
