@@ -378,6 +378,52 @@ START_TEST(pressure)
 }
 END_TEST
 
+static const struct host_ops *quiet_ops;
+static bool busy;
+
+/* Somebody has written in place during the sync. */
+static int busy_sync(void *ctx)
+{
+	if (busy && syncs() < 100)
+		atomic_store(&fx.m.data_unsynced, true);
+	return quiet_ops->sync(ctx);
+}
+
+/* Writers that never stop do not keep a commit going, and what was freed before
+ * it is free; when they stop nothing is left behind. */
+START_TEST(settle)
+{
+	struct hostfile *file, f;
+	struct host_ops ops;
+	bool freed;
+
+	build(4, 0);
+	file = fx.m.file;
+	quiet_ops = file->ops;
+	f = *file;
+	ops = *quiet_ops;
+	ops.sync = busy_sync;
+	f.ops = &ops;
+	fx.m.file = &f;
+	busy = true;
+	atomic_store(&fx.m.data_unsynced, true);
+	ck_assert_int_eq(writeback_settle(&fx.m), 0);
+	ck_assert_uint_eq(syncs(), 1);
+	discard(0);
+	ck_assert_int_eq(writeback_settle(&fx.m), 0);
+	ck_assert_uint_le(syncs(), 3);
+	lock_take(&fx.m.lock);
+	freed = alloc_has_freed_locked(&fx.m);
+	lock_drop(&fx.m.lock);
+	ck_assert(!freed);
+	busy = false;
+	ck_assert_int_eq(writeback_settle(&fx.m), 0);
+	ck_assert(metafix_exact(&fx));
+	fx.m.file = file;
+	end();
+}
+END_TEST
+
 SUITE_MAIN("writeback", nothing, in_place, allocating, discards_only, urgent,
 	   table_growth, urgent_growth, failed_sync, failed_write,
-	   truncated_under_us, features, group_commit, pressure)
+	   truncated_under_us, features, group_commit, pressure, settle)

@@ -64,7 +64,7 @@ static void *loop(void *arg)
 		if (!wait_for_work(c))
 			return NULL;
 		/* a failure is logged, and sticks to the image */
-		(void)!writeback_all(&c->img->meta);
+		(void)!writeback_settle(&c->img->meta);
 	} while (true);
 }
 

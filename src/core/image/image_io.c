@@ -58,7 +58,7 @@ static bool make_room(struct image *img)
 	if (!any)
 		return false;
 	/* what lies in front of the end may be used once it is known */
-	return rolescan_finish(m) == 0 && writeback_all(m) == 0;
+	return rolescan_finish(m) == 0 && writeback_settle(m) == 0;
 }
 
 /* Start a commit when much is dirty; wait for it when memory gets short. */
@@ -114,5 +114,5 @@ int image_commit_all(struct image *img)
 {
 	if (img->state.readonly || img->no_flush)
 		return 0;
-	return writeback_all(&img->meta);
+	return writeback_settle(&img->meta);
 }

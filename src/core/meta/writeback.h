@@ -39,8 +39,13 @@ void writeback_fini(struct writeback *wb);
  */
 int writeback_flush(struct meta *m) LOCK_EXCLUDES(metalock(m));
 
-/* Also write refcounts that only say "free", so that nothing leaks. */
+/* Also write refcounts that only say "free", so that nothing leaks. Returns when
+ * nothing is left to commit: nobody may change anything meanwhile. */
 int writeback_all(struct meta *m) LOCK_EXCLUDES(metalock(m));
+
+/* As writeback_all() while requests run: what they change meanwhile is left to
+ * the next call. Clusters freed before this one are free. */
+int writeback_settle(struct meta *m) LOCK_EXCLUDES(metalock(m));
 
 enum writeback_pressure {
 	WRITEBACK_CALM,

@@ -77,22 +77,53 @@ int writeback_flush(struct meta *m)
 	return run(m, false);
 }
 
+enum left {
+	LEFT_NOTHING,
+	LEFT_COUNTS,  /* clusters, or refcounts that only say "free" */
+	LEFT_CHANGES, /* of requests */
+};
+
+static enum left left_locked(struct meta *m) LOCK_REQUIRES(&m->lock)
+{
+	if (writeback_anything_locked(m, false))
+		return LEFT_CHANGES;
+	return writeback_anything_locked(m, true) || alloc_has_freed_locked(m) ?
+		       LEFT_COUNTS : LEFT_NOTHING;
+}
+
+/* A commit, and what frees call for after it. */
+static int run_all(struct meta *m, enum left *left)
+{
+	int r = run(m, true);
+
+	if (r < 0)
+		return r;
+	alloc_mature(m);
+	lock_take(&m->lock);
+	*left = left_locked(m);
+	lock_drop(&m->lock);
+	return 0;
+}
+
 int writeback_all(struct meta *m)
 {
-	for (;;) {
-		bool more;
-		int r = run(m, true);
+	enum left left = LEFT_CHANGES;
+	int r = 0;
 
-		if (r < 0)
-			return r;
-		alloc_mature(m);
-		lock_take(&m->lock);
-		more = writeback_anything_locked(m, true) ||
-		       alloc_has_freed_locked(m);
-		lock_drop(&m->lock);
-		if (!more)
-			return 0;
-	}
+	while (r == 0 && left != LEFT_NOTHING)
+		r = run_all(m, &left);
+	return r;
+}
+
+int writeback_settle(struct meta *m)
+{
+	enum left left;
+	int r;
+
+	do
+		r = run_all(m, &left);
+	while (r == 0 && left == LEFT_COUNTS);
+	return r;
 }
 
 /* --- pressure -------------------------------------------------------------- */
