@@ -1,26 +1,7 @@
 /*
  * undo: what a repair overwrites is saved first, so that the broken image can be
  * had back. The saving lies under the repair, in the table of host operations:
- * the repair does not know of it.
- *
- * The undo file (all numbers big-endian):
- *
- *	   0  16  "rawcow undo 1\n\0\0"
- *	  16   8  length of the image before the repair
- *	  24   8  length after it; 0: the repair did not end, or an undo of it
- *	  32   8  sum of what lies behind the old end, after the repair
- *	  40  16  device and inode of the image
- *	  56   8  sum of bytes 0 to 55
- *	4096      records, one behind the other:
- *		   0   8  offset in the image
- *		   8   8  length N, at most 4096
- *		  16   8  sum of the old bytes and of offset and length
- *		  24   8  sum of the new bytes; 0: the repair did not end
- *		  32   N  the old bytes
- *
- * A sum is FNV-1a of 64 bits. Each block of 4096 bytes is saved once. The record
- * is stable before the block is written; one that is torn ends the list, and its
- * block was not written.
+ * the repair does not know of it. What is in an undo file: undo_log.h.
  */
 #pragma once
 

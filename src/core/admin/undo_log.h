@@ -1,0 +1,55 @@
+/*
+ * undo_log: what is in an undo file, for undo.c, which writes it, and
+ * undo_apply.c, which reads it. Private to core/admin.
+ *
+ * All numbers are big-endian:
+ *
+ *	   0  16  "rawcow undo 1\n\0\0"
+ *	  16   8  length of the image before the repair
+ *	  24   8  length after it; 0: the repair did not end, or an undo of it
+ *	  32   8  sum of what lies behind the old end, after the repair
+ *	  40  16  device and inode of the image
+ *	  56   8  sum of bytes 0 to 55
+ *	4096      records, one behind the other:
+ *		   0   8  offset in the image
+ *		   8   8  length N, at most 4096
+ *		  16   8  sum of the old bytes and of offset and length
+ *		  24   8  sum of the new bytes; 0: the repair did not end
+ *		  32   N  the old bytes
+ *
+ * A sum is FNV-1a of 64 bits. Each block of 4096 bytes is saved once. The record
+ * is stable before the block is written; one that is torn ends the list, and its
+ * block was not written.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/host/hostfile.h"
+
+#define UNDO_BLOCK 4096U
+#define UNDO_FIRST 4096U /* offset of the first record */
+#define UNDO_RECORD 32U	 /* bytes in front of a record's old bytes */
+#define UNDO_SUM 0xcbf29ce484222325ULL /* of nothing */
+
+struct undo_log_head {
+	uint64_t old_size, new_size; /* new_size 0: the repair did not end */
+	uint64_t tail;		     /* sum of what lies behind old_size */
+	uint64_t dev, ino;	     /* of the image */
+};
+
+/* Write the head, F. 0 or -errno. */
+int undo_log_put_head(struct hostfile *log, const struct undo_log_head *h);
+/* -EMEDIUMTYPE: LOG is no undo file; -errno. */
+int undo_log_get_head(struct hostfile *log, struct undo_log_head *h);
+
+/* The sum SO_FAR, with LEN bytes at BUF behind it. */
+uint64_t undo_log_sum(uint64_t so_far, const void *buf, size_t len);
+
+/* Of the record at P, with its old bytes: what its first sum should be. */
+uint64_t undo_log_record_sum(const uint8_t *p);
+
+/* *SUM of LEN bytes of FILE at OFF. 0 or -errno. */
+int undo_log_sum_range(struct hostfile *file, uint64_t off, uint64_t len,
+		       uint64_t *sum);
