@@ -12,24 +12,18 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/secmem.h"
+#include "core/codec/cipher_plan.h"
 #include "core/codec/kdf.h"
-#include "core/codec/ossl.h"
 
 #define BATCH 8U /* sectors */
-#define IV_MAX 16U
-#define XTS_BLOCK 16U
 #define XTS_WORDS (CIPHER_SECTOR / 8U)
 #define XTS_REDUCE 0x87U
-
-enum mode { MODE_XTS, MODE_CBC, MODE_ECB, MODE_CTR };
-enum ivgen { IVGEN_PLAIN, IVGEN_PLAIN64, IVGEN_ESSIV };
 
 /* What a thread works with, keyed. */
 struct work {
@@ -38,138 +32,14 @@ struct work {
 	EVP_CIPHER_CTX *essiv;
 };
 
-/* What a specification comes to. */
-struct plan {
-	enum mode mode;
-	enum ivgen ivgen;
-	EVP_CIPHER *data;  /* of the data, and of XTS's second key */
-	EVP_CIPHER *essiv; /* NULL: none */
-	size_t iv_len;
-};
-
 struct cipher {
-	struct plan plan;
+	struct cipher_plan plan;
 	uint8_t *key; /* secmem */
 	size_t key_len;
 	uint8_t *essiv_key; /* secmem */
 	size_t essiv_len;
 	_Atomic(struct work *) pool[CIPHER_POOL];
 };
-
-/* --- what can be done -------------------------------------------------------- */
-
-static int find(const char *const *words, const char *word)
-{
-	for (int i = 0; words[i]; i++)
-		if (!strcmp(words[i], word))
-			return i;
-	return -1;
-}
-
-static int unsupported(struct err *err, const char *what, const char *name)
-{
-	return err_set(err, -ENOTSUP,
-		       "the image is encrypted with the %s '%s', which rawcow cannot do; convert the image with 'qemu-img convert' to aes-256, xts, plain64",
-		       what, name);
-}
-
-/* OpenSSL's name of NAME with keys of KEY_LEN bytes in MODE; "" if none. */
-static void openssl_name(char out[32], const char *name, size_t key_len,
-			 const char *mode)
-{
-	out[0] = '\0';
-	if (!strcmp(name, "aes"))
-		snprintf(out, 32, "AES-%u-%s", (unsigned)key_len * 8, mode);
-	else if (!strcmp(name, "cast5") && key_len == 16)
-		snprintf(out, 32, "CAST5-%s", mode);
-}
-
-static EVP_CIPHER *fetch(const char *name, size_t key_len, const char *mode)
-{
-	char text[32];
-
-	openssl_name(text, name, key_len, mode);
-	return text[0] ? ossl_cipher(text) : NULL;
-}
-
-static int plan_essiv(struct plan *p, const struct cipher_spec *s,
-		      struct err *err)
-{
-	size_t len = kdf_hash_len(s->ivgen_hash);
-
-	if (!len)
-		return unsupported(err, "ESSIV hash", s->ivgen_hash);
-	p->essiv = fetch(s->cipher, len, "ECB");
-	if (!p->essiv)
-		return unsupported(err, "combination of cipher and ESSIV hash",
-				   s->ivgen_hash);
-	return 0;
-}
-
-static int plan_data(struct plan *p, const struct cipher_spec *s,
-		     struct err *err)
-{
-	static const char *const openssl[] = { "ECB", "CBC", "ECB", "CTR" };
-	size_t len = s->key_len;
-	char what[64];
-
-	if (p->mode == MODE_XTS)
-		len = len % 2 ? 0 : len / 2;
-	p->data = fetch(s->cipher, len, openssl[p->mode]);
-	if (!p->data || (p->mode == MODE_XTS &&
-			 EVP_CIPHER_get_block_size(p->data) != XTS_BLOCK)) {
-		snprintf(what, sizeof(what), "%.31s-%.8s", s->cipher, s->mode);
-		return unsupported(err, "cipher", what);
-	}
-	p->iv_len = p->mode == MODE_CBC || p->mode == MODE_CTR ?
-			    (size_t)EVP_CIPHER_get_iv_length(p->data) :
-			    XTS_BLOCK;
-	if (p->iv_len > IV_MAX || p->iv_len < 8)
-		return unsupported(err, "cipher", s->cipher);
-	return 0;
-}
-
-static void plan_fini(struct plan *p)
-{
-	EVP_CIPHER_free(p->data);
-	EVP_CIPHER_free(p->essiv);
-}
-
-static int plan_make(struct plan *p, const struct cipher_spec *s,
-		     struct err *err)
-{
-	static const char *const modes[] = { "xts", "cbc", "ecb", "ctr", NULL };
-	static const char *const ivgens[] = { "plain", "plain64", "essiv",
-					      NULL };
-	int mode = find(modes, s->mode);
-	int ivgen = find(ivgens, s->ivgen);
-	int r;
-
-	*p = (struct plan){ .data = NULL };
-	if (mode < 0)
-		return unsupported(err, "cipher mode", s->mode);
-	p->mode = (enum mode)mode;
-	/* ecb has no use for one */
-	if (ivgen < 0 && p->mode != MODE_ECB)
-		return unsupported(err, "IV generator", s->ivgen);
-	p->ivgen = ivgen < 0 ? IVGEN_PLAIN : (enum ivgen)ivgen;
-	r = plan_data(p, s, err);
-	if (r == 0 && p->ivgen == IVGEN_ESSIV && p->mode != MODE_ECB)
-		r = plan_essiv(p, s, err);
-	if (r < 0)
-		plan_fini(p);
-	return r;
-}
-
-int cipher_check(const struct cipher_spec *spec, struct err *err)
-{
-	struct plan p;
-	int r = plan_make(&p, spec, err);
-
-	if (r == 0)
-		plan_fini(&p);
-	return r;
-}
 
 /* --- key schedules ----------------------------------------------------------- */
 
@@ -188,7 +58,7 @@ static void work_free(struct work *w)
 static EVP_CIPHER_CTX *keyed(const EVP_CIPHER *type, const uint8_t *key,
 			     int encrypt)
 {
-	static const uint8_t iv[IV_MAX];
+	static const uint8_t iv[CIPHER_IV_MAX];
 	EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
 
 	if (ctx && EVP_CipherInit_ex2(ctx, type, key, iv, encrypt, NULL) == 1 &&
@@ -201,7 +71,7 @@ static EVP_CIPHER_CTX *keyed(const EVP_CIPHER *type, const uint8_t *key,
 static struct work *work_new(const struct cipher *c)
 {
 	struct work *w = mem_array(1, sizeof(*w));
-	bool xts = c->plan.mode == MODE_XTS;
+	bool xts = c->plan.mode == CIPHER_MODE_XTS;
 
 	if (!w)
 		return NULL;
@@ -259,7 +129,7 @@ int cipher_new(struct cipher **out, const struct cipher_spec *spec,
 
 	if (!c)
 		return err_set_sys(err, -ENOMEM, "cannot set up the cipher");
-	r = plan_make(&c->plan, spec, err);
+	r = cipher_plan_make(&c->plan, spec, err);
 	if (r < 0) {
 		free(c);
 		return r;
@@ -295,7 +165,7 @@ void cipher_free(struct cipher *c)
 		work_free(atomic_load(&c->pool[i]));
 	secmem_free(c->key, c->key_len);
 	secmem_free(c->essiv_key, c->essiv_len);
-	plan_fini(&c->plan);
+	cipher_plan_fini(&c->plan);
 	free(c);
 }
 
@@ -320,7 +190,7 @@ static int make_ivs(const struct cipher *c, struct work *w, uint8_t *iv,
 
 	memset(iv, 0, n * len);
 	for (unsigned i = 0; i < n; i++) {
-		uint64_t s = htole64(c->plan.ivgen == IVGEN_PLAIN ?
+		uint64_t s = htole64(c->plan.ivgen == CIPHER_IVGEN_PLAIN ?
 					     (uint32_t)(sector + i) :
 					     sector + i);
 
@@ -367,12 +237,12 @@ static int batch_xts(struct work *w, EVP_CIPHER_CTX *ctx, uint8_t *out,
 		     const uint8_t *in, uint8_t *iv, unsigned n)
 {
 	uint64_t tweak[BATCH * XTS_WORDS];
-	int r = update(w->tweak, iv, iv, n * XTS_BLOCK);
+	int r = update(w->tweak, iv, iv, n * CIPHER_XTS_BLOCK);
 
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < n; i++)
-		spread_tweak(tweak + i * XTS_WORDS, iv + i * XTS_BLOCK);
+		spread_tweak(tweak + i * XTS_WORDS, iv + i * CIPHER_XTS_BLOCK);
 	xor_words(out, in, tweak, n * XTS_WORDS);
 	r = update(ctx, out, out, n * CIPHER_SECTOR);
 	xor_words(out, out, tweak, n * XTS_WORDS);
@@ -398,15 +268,15 @@ static int batch_iv(const struct cipher *c, EVP_CIPHER_CTX *ctx, uint8_t *out,
 static int batch(struct cipher *c, struct work *w, EVP_CIPHER_CTX *ctx,
 		 uint8_t *out, const uint8_t *in, uint64_t sector, unsigned n)
 {
-	uint8_t iv[BATCH * IV_MAX];
+	uint8_t iv[BATCH * CIPHER_IV_MAX];
 	int r;
 
-	if (c->plan.mode == MODE_ECB)
+	if (c->plan.mode == CIPHER_MODE_ECB)
 		return update(ctx, out, in, n * CIPHER_SECTOR);
 	r = make_ivs(c, w, iv, sector, n);
 	if (r < 0)
 		return r;
-	return c->plan.mode == MODE_XTS ?
+	return c->plan.mode == CIPHER_MODE_XTS ?
 		       batch_xts(w, ctx, out, in, iv, n) :
 		       batch_iv(c, ctx, out, in, iv, n);
 }
