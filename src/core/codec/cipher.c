@@ -153,6 +153,8 @@ int cipher_new(struct cipher **out, const struct cipher_spec *spec,
 		return err_set_sys(err, r, "cannot set up the cipher");
 	}
 	secmem_keep(c->key, c->key_len);
+	if (c->essiv_key)
+		secmem_keep(c->essiv_key, c->essiv_len);
 	*out = c;
 	return 0;
 }
