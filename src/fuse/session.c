@@ -3,32 +3,26 @@
  * (own thread) prime - announce. Down: stop taking requests - commit - unmount
  * - own thread ends - close the image - say so - exit.
  *
- * SIGTERM, SIGINT and SIGHUP are blocked in every thread and taken by one that
- * waits for them; so a second signal finds nobody to interrupt. It makes the
- * kernel send what its cache holds, then ends the loop.
+ * A signal (signals.h) makes the kernel send what its cache holds, then ends the
+ * loop.
  */
 #include "fuse/session.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 
 #include "base/log.h"
-#include "base/mem.h"
-#include "base/num.h"
 #include "core/admin/repair.h"
+#include "fuse/attach.h"
+#include "fuse/fuselog.h"
 #include "fuse/mountpoint.h"
 #include "fuse/ops.h"
-#include "fuse/ready.h"
 #include "fuse/overlay.h"
-#include "fuse/reply.h"
-
-#define WAKE_INTERVAL_NS 20000000L
+#include "fuse/ready.h"
+#include "fuse/signals.h"
 
 struct session {
 	struct opts *o;
@@ -36,55 +30,15 @@ struct session {
 	char *disk_path;
 	struct fuse_session *se;
 	struct ready ready;
+	struct signals signals;
 	enum node_layout layout;
-	pthread_t main_thread, signal_thread;
-	bool mounted, own_started, signals_started;
-	atomic_bool loop_ended;
+	bool mounted, own_started;
 	atomic_int startup_rc; /* of what the own thread did before ready */
 };
-
-/* libfuse's last complaint; written while there is one thread. */
-static char complaint[260];
-static atomic_bool serving;
-
-static void fuse_log_func(enum fuse_log_level level, const char *fmt,
-			  va_list ap) __attribute__((format(printf, 2, 0)));
-
-static void fuse_log_func(enum fuse_log_level level, const char *fmt,
-			  va_list ap)
-{
-	char line[256];
-
-	vsnprintf(line, sizeof(line), fmt, ap);
-	line[strcspn(line, "\n")] = '\0';
-	if (level == FUSE_LOG_DEBUG)
-		fprintf(stderr, "%s\n", line);
-	else if (atomic_load(&serving))
-		log_limited(LOG_LEVEL_WARN, "%s", line);
-	else
-		snprintf(complaint, sizeof(complaint), ": %s", line);
-}
 
 static void print_error(const struct err *err)
 {
 	fprintf(stderr, "rawcow: %s\n", err->text);
-}
-
-static void end_signals(sigset_t *set)
-{
-	sigemptyset(set);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGHUP);
-	sigaddset(set, SIGUSR2); /* our own: the loop has ended */
-}
-
-static void block_signals(void)
-{
-	sigset_t set;
-
-	end_signals(&set);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
 /* --- image ---------------------------------------------------------------- */
@@ -92,7 +46,7 @@ static void block_signals(void)
 /* The key is found by now: what changes the image is not cut off. */
 static int recover_unhurried(struct hostfile *file, struct err *err)
 {
-	block_signals();
+	signals_block();
 	return repair_recover(file, err);
 }
 
@@ -105,11 +59,11 @@ static int open_image(struct session *s, struct err *err)
 
 	/* Finding the key may take long: until then a signal just ends it. */
 	if (s->o->cow)
-		block_signals();
+		signals_block();
 	rc = s->o->cow ? overlay_open(&s->server.img, s->o, err) :
 			 image_open(&s->server.img, s->o->image, &s->o->img,
 				    err);
-	block_signals();
+	signals_block();
 	keys_fini(&s->o->keys);
 	s->o->img.key = s->o->img.backing_key = NULL;
 	if (rc)
@@ -156,118 +110,13 @@ static void set_nodes(struct session *s)
 	v->snaps.folder_mode = owner.folder_mode & ~0222U;
 }
 
-/* --- kernel mount --------------------------------------------------------- */
-
-static bool user_may_allow_other(void)
-{
-	FILE *f = geteuid() ? fopen("/etc/fuse.conf", "re") : NULL;
-	autofree char *line = NULL;
-	size_t cap = 0;
-	bool found = !geteuid();
-
-	while (f && !found && getline(&line, &cap, f) > 0) {
-		char *p = line + strspn(line, " \t");
-
-		found = !strncmp(p, "user_allow_other", 16) &&
-			!p[16 + strspn(p + 16, " \t\n")];
-	}
-	if (f)
-		fclose(f);
-	return found;
-}
-
-/* What libfuse is told: ours first, so that the user's own come to win. */
-static char *mount_options(struct session *s)
-{
-	struct opts all = { 0 };
-	char *out = NULL;
-
-	if (opts_pass(&all, "nosuid", NULL) || opts_pass(&all, "nodev", NULL) ||
-	    opts_pass(&all, "default_permissions", NULL) ||
-	    opts_pass(&all, "subtype", "rawcow") ||
-	    opts_pass(&all, "fsname", s->o->image) ||
-	    opts_pass(&all, s->server.readonly ? "ro" : "rw", NULL) ||
-	    (s->o->allow_other && opts_pass(&all, "allow_other", NULL)) ||
-	    (s->o->allow_root && opts_pass(&all, "allow_root", NULL)) ||
-	    (s->o->debug && opts_pass(&all, "debug", NULL)))
-		goto end;
-	if (!s->o->fuse_opts)
-		out = mem_steal(&all.fuse_opts);
-	else if (asprintf(&out, "%s,%s", all.fuse_opts, s->o->fuse_opts) < 0)
-		out = NULL;
-end:
-	free(all.fuse_opts);
-	return out;
-}
-
-static int new_session(struct session *s, struct err *err)
-{
-	autofree char *list = mount_options(s);
-	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
-
-	if (!list || fuse_opt_add_arg(&args, "rawcow") ||
-	    fuse_opt_add_arg(&args, "-o") || fuse_opt_add_arg(&args, list)) {
-		fuse_opt_free_args(&args);
-		return err_set(err, -ENOMEM, "out of memory");
-	}
-	fuse_set_log_func(fuse_log_func);
-	s->se = fuse_session_new(&args, &ops_table, sizeof(ops_table),
-				 &s->server);
-	fuse_opt_free_args(&args);
-	if (!s->se)
-		return err_set(err, -EINVAL, "mount options refused%s",
-			       complaint);
-	return 0;
-}
-
-static int mount_it(struct session *s, struct err *err)
-{
-	if ((s->o->allow_other || s->o->allow_root) && !user_may_allow_other())
-		return err_set(err, -EPERM, "-o allow_other and allow_root "
-			       "need the line user_allow_other in "
-			       "/etc/fuse.conf");
-	if (access("/dev/fuse", F_OK) < 0)
-		return err_set_sys(err, -errno, "/dev/fuse (modprobe fuse?)");
-	if (fuse_session_mount(s->se, s->o->mountpoint) < 0)
-		return err_set(err, -EIO, "cannot mount on %s%s",
-			       s->o->mountpoint, complaint);
-	s->mounted = true;
-	return 0;
-}
-
 /* --- threads -------------------------------------------------------------- */
 
-static void wake(int sig)
+static bool is_idle(void *arg)
 {
-	(void)sig;
-}
+	struct session *s = arg;
 
-/* The main thread may be anywhere before its wait: wake it until it is out. */
-static void end_loop(struct session *s)
-{
-	const struct timespec t = { .tv_nsec = WAKE_INTERVAL_NS };
-
-	fuse_session_exit(s->se);
-	while (!atomic_load(&s->loop_ended)) {
-		pthread_kill(s->main_thread, SIGUSR1);
-		nanosleep(&t, NULL);
-	}
-}
-
-/* The next signal; 0 when a second has passed, with an idle_timeout. */
-static int wait_signal(const struct session *s, const sigset_t *set)
-{
-	const struct timespec second = { .tv_sec = 1 };
-	int sig;
-
-	if (s->o->idle_timeout)
-		return NUM_MAX(sigtimedwait(set, NULL, &second), 0);
-	return sigwait(set, &sig) ? 0 : sig;
-}
-
-static bool is_idle(struct session *s)
-{
-	if (!s->o->idle_timeout || !atomic_load(&s->server.nodes.ready) ||
+	if (!atomic_load(&s->server.nodes.ready) ||
 	    ops_idle_seconds(&s->server) < s->o->idle_timeout)
 		return false;
 	log_line(LOG_LEVEL_INFO, "%s: unused for %u seconds: unmounting",
@@ -275,30 +124,19 @@ static bool is_idle(struct session *s)
 	return true;
 }
 
-static void *signal_main(void *arg)
+/* The thread of signals: soon the loop ends. */
+static void on_end(void *arg)
 {
 	struct session *s = arg;
-	sigset_t set;
-	int sig;
+	int rc;
 
-	end_signals(&set);
-	for (;;) {
-		sig = wait_signal(s, &set);
-		if (atomic_load(&s->loop_ended))
-			return NULL;
-		if (sig > 0 ? sig != SIGUSR2 : is_idle(s))
-			break;
-	}
 	ready_notify("STOPPING=1");
-	if (!atomic_load(&s->startup_rc)) {
-		int rc = own_sync(s->server.own);
-
-		if (rc && rc != -ENOTCONN)
-			log_line(LOG_LEVEL_ERROR, "the kernel could not write "
-				 "all it held: %s", strerror(-rc));
-	}
-	end_loop(s);
-	return NULL;
+	if (atomic_load(&s->startup_rc))
+		return;
+	rc = own_sync(s->server.own);
+	if (rc && rc != -ENOTCONN)
+		log_line(LOG_LEVEL_ERROR, "the kernel could not write all it "
+			 "held: %s", strerror(-rc));
 }
 
 /* The own thread: the mount answers, or does not. */
@@ -314,10 +152,10 @@ static void on_ready(void *arg, int rc, const struct err *failure)
 	if (!rc)
 		return;
 	atomic_store(&s->startup_rc, rc);
-	if (!atomic_load(&s->loop_ended))
+	if (!signals_over(&s->signals))
 		print_error(&err);
-	/* the signal thread does the rest, as if the user had given up */
-	kill(getpid(), SIGTERM);
+	/* the rest is done as if the user had given up */
+	signals_raise();
 }
 
 static void on_seek(void *arg, fuse_req_t req, uint64_t off, int whence,
@@ -335,7 +173,7 @@ static uint64_t on_size(void *arg)
 	return image_size(s->server.img);
 }
 
-static int start_threads(struct session *s, struct err *err)
+static int start_own(struct session *s)
 {
 	struct own_setup setup = {
 		.path = s->disk_path,
@@ -346,37 +184,42 @@ static int start_threads(struct session *s, struct err *err)
 		.seek = on_seek,
 		.arg = s,
 	};
-	int rc;
+	int rc = own_start(&s->server.own, &setup);
 
-	if (!s->server.readonly) {
+	s->own_started = !rc;
+	return rc;
+}
+
+static int start_signals(struct session *s)
+{
+	s->signals.se = s->se;
+	s->signals.due = s->o->idle_timeout ? is_idle : NULL;
+	s->signals.before = on_end;
+	s->signals.arg = s;
+	return signals_start(&s->signals);
+}
+
+static int start_threads(struct session *s, struct err *err)
+{
+	int rc = 0;
+
+	if (!s->server.readonly)
 		rc = image_start_committer(s->server.img,
 					   s->o->commit_interval);
-		if (rc)
-			return err_set_sys(err, rc, "starting a thread");
-	}
-	rc = own_start(&s->server.own, &setup);
-	if (rc)
-		return err_set_sys(err, rc, "starting a thread");
-	s->own_started = true;
-	rc = jobs_start(&s->server.tell);
+	if (!rc)
+		rc = start_own(s);
+	if (!rc)
+		rc = jobs_start(&s->server.tell);
 	if (!rc)
 		rc = jobs_start(&s->server.work);
-	if (rc)
-		return err_set_sys(err, rc, "starting a thread");
-	rc = -pthread_create(&s->signal_thread, NULL, signal_main, s);
-	if (rc)
-		return err_set_sys(err, rc, "starting a thread");
-	s->signals_started = true;
-	return 0;
+	if (!rc)
+		rc = start_signals(s);
+	return rc ? err_set_sys(err, rc, "starting a thread") : 0;
 }
 
 static void prepare_process(struct session *s)
 {
-	struct sigaction sa = { .sa_handler = wake };
-
-	s->main_thread = pthread_self();
-	sigaction(SIGUSR1, &sa, NULL);
-	signal(SIGPIPE, SIG_IGN);
+	signals_init(&s->signals);
 #if defined(PR_SET_IO_FLUSHER)
 	/* a loop device over the disk: our memory must not wait for writes to
 	 * it. Needs CAP_SYS_RESOURCE; threads inherit it. */
@@ -413,28 +256,16 @@ static int run_threads(struct session *s)
 
 static void serve(struct session *s)
 {
-	int rc;
+	int rc = s->o->single_thread || s->o->max_threads == 1 ?
+			 fuse_session_loop(s->se) :
+			 run_threads(s);
 
-	atomic_store(&serving, true);
-	rc = s->o->single_thread || s->o->max_threads == 1 ?
-		     fuse_session_loop(s->se) :
-		     run_threads(s);
-	atomic_store(&serving, false);
 	if (rc < 0)
 		log_line(LOG_LEVEL_ERROR, "%s: the kernel ended the mount: %s",
 			 s->o->mountpoint, strerror(-rc));
 }
 
 /* --- down ----------------------------------------------------------------- */
-
-static void stop_signals(struct session *s)
-{
-	atomic_store(&s->loop_ended, true);
-	if (!s->signals_started)
-		return;
-	pthread_kill(s->signal_thread, SIGUSR2);
-	pthread_join(s->signal_thread, NULL);
-}
 
 static int close_image(struct session *s)
 {
@@ -459,7 +290,7 @@ static int tear_down(struct session *s)
 {
 	int rc;
 
-	stop_signals(s);
+	signals_stop(&s->signals);
 	ready_notify("STOPPING=1");
 	/* before the unmount, so that whoever sees it finds all of it there */
 	if (s->mounted && !s->server.readonly)
@@ -496,9 +327,10 @@ static int bring_up(struct session *s, struct err *err)
 		s->disk_path = NULL;
 		return err_set(err, -ENOMEM, "out of memory");
 	}
-	rc = new_session(s, err);
+	rc = attach_new(&s->se, &s->server, s->o, err);
 	if (!rc)
-		rc = mount_it(s, err);
+		rc = attach_mount(s->se, s->o, err);
+	s->mounted = !rc;
 	s->server.se = s->se;
 	s->server.disk_path = s->disk_path;
 	return rc;
@@ -514,6 +346,8 @@ static enum session_status run(struct session *s)
 	rc = bring_up(s, &err);
 	if (!rc && !s->o->foreground)
 		log_setup(LOG_TARGET_SYSLOG, LOG_LEVEL_INFO);
+	if (!rc)
+		fuselog_to_log();
 	if (!rc)
 		rc = start_threads(s, &err);
 	if (rc)

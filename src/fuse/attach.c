@@ -1,0 +1,88 @@
+#include "fuse/attach.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "fuse/fuselog.h"
+
+static bool user_may_allow_other(void)
+{
+	FILE *f = geteuid() ? fopen("/etc/fuse.conf", "re") : NULL;
+	autofree char *line = NULL;
+	size_t cap = 0;
+	bool found = !geteuid();
+
+	while (f && !found && getline(&line, &cap, f) > 0) {
+		char *p = line + strspn(line, " \t");
+
+		found = !strncmp(p, "user_allow_other", 16) &&
+			!p[16 + strspn(p + 16, " \t\n")];
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+/* What libfuse is told: ours first, so that the user's own come to win. */
+static char *mount_options(const struct ops_server *server,
+			   const struct opts *o)
+{
+	struct opts all = { 0 };
+	char *out = NULL;
+
+	if (opts_pass(&all, "nosuid", NULL) || opts_pass(&all, "nodev", NULL) ||
+	    opts_pass(&all, "default_permissions", NULL) ||
+	    opts_pass(&all, "subtype", "rawcow") ||
+	    opts_pass(&all, "fsname", o->image) ||
+	    opts_pass(&all, server->readonly ? "ro" : "rw", NULL) ||
+	    (o->allow_other && opts_pass(&all, "allow_other", NULL)) ||
+	    (o->allow_root && opts_pass(&all, "allow_root", NULL)) ||
+	    (o->debug && opts_pass(&all, "debug", NULL)))
+		goto end;
+	if (!o->fuse_opts)
+		out = mem_steal(&all.fuse_opts);
+	else if (asprintf(&out, "%s,%s", all.fuse_opts, o->fuse_opts) < 0)
+		out = NULL;
+end:
+	free(all.fuse_opts);
+	return out;
+}
+
+int attach_new(struct fuse_session **out, struct ops_server *server,
+	       const struct opts *o, struct err *err)
+{
+	autofree char *list = mount_options(server, o);
+	struct fuse_args args = FUSE_ARGS_INIT(0, NULL);
+
+	if (!list || fuse_opt_add_arg(&args, "rawcow") ||
+	    fuse_opt_add_arg(&args, "-o") || fuse_opt_add_arg(&args, list)) {
+		fuse_opt_free_args(&args);
+		return err_set(err, -ENOMEM, "out of memory");
+	}
+	fuselog_init();
+	*out = fuse_session_new(&args, &ops_table, sizeof(ops_table), server);
+	fuse_opt_free_args(&args);
+	if (!*out)
+		return err_set(err, -EINVAL, "mount options refused%s",
+			       fuselog_complaint());
+	return 0;
+}
+
+int attach_mount(struct fuse_session *se, const struct opts *o,
+		 struct err *err)
+{
+	if ((o->allow_other || o->allow_root) && !user_may_allow_other())
+		return err_set(err, -EPERM, "-o allow_other and allow_root "
+			       "need the line user_allow_other in "
+			       "/etc/fuse.conf");
+	if (access("/dev/fuse", F_OK) < 0)
+		return err_set_sys(err, -errno, "/dev/fuse (modprobe fuse?)");
+	if (fuse_session_mount(se, o->mountpoint) < 0)
+		return err_set(err, -EIO, "cannot mount on %s%s",
+			       o->mountpoint, fuselog_complaint());
+	return 0;
+}

@@ -1,0 +1,19 @@
+/*
+ * attach: joining the kernel. What libfuse and mount(2) are told, from the
+ * user's options.
+ */
+#pragma once
+
+#include "fuse/ops.h"
+#include "fuse/opts.h"
+
+/*
+ * Make libfuse's session, whose requests SERVER answers. *OUT is the caller's,
+ * to end with fuse_session_destroy(). -EINVAL with libfuse's own words, -ENOMEM.
+ */
+int attach_new(struct fuse_session **out, struct ops_server *server,
+	       const struct opts *o, struct err *err);
+
+/* Mount SE at O->mountpoint. -EPERM, -ENOENT (no /dev/fuse), -EIO, with text. */
+int attach_mount(struct fuse_session *se, const struct opts *o,
+		 struct err *err);
