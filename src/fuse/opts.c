@@ -5,7 +5,6 @@
 #include "fuse/opts.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "fuse/opts_set.h"
 
 #define COMMIT_INTERVAL_DEFAULT 5
 
@@ -87,15 +87,12 @@ static int make_absolute(char **path)
 
 static int set_ready_fd(struct opts *o, const char *text, struct err *err)
 {
-	char *end;
-	long v = strtol(text, &end, 10);
+	int fd = opts_set_fd(text);
 
-	if (*text < '0' || *text > '9' || *end || v > 65535 ||
-	    fcntl((int)v, F_GETFD) < 0)
+	if (fd < 0)
 		return err_set(err, -EINVAL,
 			       "--ready-fd %s: not an open file descriptor", text);
-	fcntl((int)v, F_SETFD, FD_CLOEXEC);
-	o->ready_fd = (int)v;
+	o->ready_fd = fd;
 	return 0;
 }
 

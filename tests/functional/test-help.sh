@@ -53,10 +53,10 @@ for c in mount $commands; do
 done
 
 # every mount option that the program knows, but for those it only lets pass
-sed -n '/^static const struct item items/,/^};/p' \
+sed -n '/^static const struct opts_item items/,/^};/p' \
 	"$top_srcdir/src/fuse/opts_list.c" |
 	grep -vE 'pass_on|swallow|not_yet' |
-	grep -oE '(SIMPLE\(|FLAG\(|NUMBER\(|\{ )"[a-z0-9_]+"' |
+	grep -oE '(SIMPLE|FLAG|WORD|NUMBER|TEXT)\("[a-z0-9_]+"' |
 	grep -oE '"[a-z0-9_]+"' | tr -d '"' >known
 [ "$(wc -l <known)" -gt 20 ] || fail "the table of mount options was not found"
 # shellcheck disable=SC2046
