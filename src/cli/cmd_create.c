@@ -10,213 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/num.h"
-#include "cli/args.h"
+#include "cli/createargs.h"
+#include "cli/newfile.h"
 #include "cli/progress.h"
-#include "core/admin/create.h"
 #include "core/format/qcow2.h"
 #include "core/image/info.h"
-#include "core/image/keys.h"
-
-struct create_args {
-	const char *image, *size_word;
-	char *backing_file, *backing_format, *data_file; /* owned */
-	struct create_opts opts;
-	char *luks_words[5]; /* owned: what opts.luks says */
-	unsigned iter_ms;
-	bool encrypt;
-	struct keys keys;
-	bool have_size;
-	bool quiet, progress, unsafe, force;
-};
-
-/* --- options --------------------------------------------------------------- */
-
-static int take_compat(void *field, const char *name, const char *value,
-		       struct err *err)
-{
-	static const char *const words[] = { "0.10", "1.1", "v2", "v3", NULL };
-	int i = args_word(name, value, words, err);
-
-	if (i < 0)
-		return i;
-	*(unsigned *)field = 2 + (unsigned)i % 2;
-	return 0;
-}
-
-static int take_refcount_bits(void *field, const char *name, const char *value,
-			      struct err *err)
-{
-	uint64_t v;
-	int ret = args_size(&v, name, value, err);
-
-	if (ret)
-		return ret;
-	if (!num_is_pow2(v) || v > 64)
-		return err_set(err, -EINVAL, "refcount_bits %" PRIu64 " is not "
-			       "a power of two from 1 to 64", v);
-	*(unsigned *)field = (unsigned)v;
-	return 0;
-}
-
-static int take_cluster_size(void *field, const char *name, const char *value,
-			     struct err *err)
-{
-	uint64_t *size = field;
-	int ret = args_size(size, name, value, err);
-
-	if (!ret && !*size)
-		ret = err_set(err, -EINVAL, "cluster_size 0 is not a power of "
-			      "two from 512 to 2M");
-	return ret;
-}
-
-static int take_compression(void *field, const char *name, const char *value,
-			    struct err *err)
-{
-	static const char *const words[] = { "zlib", "zstd", NULL };
-	int i = args_word(name, value, words, err);
-
-	if (i < 0)
-		return i;
-	*(unsigned *)field = (unsigned)i;
-	return 0;
-}
-
-static int take_size(void *into, const char *name, const char *value,
-		     struct err *err)
-{
-	struct create_args *a = into;
-
-	a->have_size = true;
-	return args_size(&a->opts.size, name, value, err);
-}
-
-/* QEMU's old name for legacy AES. */
-static int take_encryption(void *field, const char *name, const char *value,
-			   struct err *err)
-{
-	bool on;
-	int ret = args_on_off(&on, name, value, err);
-
-	(void)field;
-	return ret || !on ? ret
-			  : err_set(err, -ENOTSUP,
-				    "encryption=on is the old AES, which is weak; use encrypt.format=luks");
-}
-
-static int take_format(void *field, const char *name, const char *value,
-		       struct err *err)
-{
-	if (!strcmp(value, "aes"))
-		return err_set(err, -ENOTSUP, "%s=aes makes images with weak "
-			       "encryption; use %s=luks", name, name);
-	if (strcmp(value, "luks"))
-		return err_set(err, -EINVAL, "%s: allowed is luks", name);
-	*(bool *)field = true;
-	return 0;
-}
-
-static int take_iter_time(void *field, const char *name, const char *value,
-			  struct err *err)
-{
-	uint64_t v;
-	int ret = args_size(&v, name, value, err);
-
-	if (!ret && (!v || v > 60000))
-		ret = err_set(err, -EINVAL, "%s: allowed is 1 to 60000 "
-			      "milliseconds", name);
-	if (!ret)
-		*(unsigned *)field = (unsigned)v;
-	return ret;
-}
-
-/* QEMU's way to name a passphrase; ours is an option of the command. */
-static int refuse_secret(void *field, const char *name, const char *value,
-			 struct err *err)
-{
-	(void)field;
-	(void)value;
-	return err_set(err, -EINVAL, "%s: give the passphrase with --key-file "
-		       "FILE", name);
-}
-
-#define AT(f) offsetof(struct create_args, f)
-
-static const struct args_opt keys[] = {
-	{ 0, "compat", "0.10|1.1|v2|v3", take_compat, AT(opts.version), NULL },
-	{ 0, "cluster_size", "512..2M", take_cluster_size,
-	  AT(opts.cluster_size), NULL },
-	{ 0, "refcount_bits", "1..64", take_refcount_bits,
-	  AT(opts.refcount_bits), NULL },
-	{ 0, "preallocation", "off|metadata|falloc|full", args_prealloc,
-	  AT(opts.prealloc), NULL },
-	{ 0, "compression_type", "zlib|zstd", take_compression,
-	  AT(opts.compression), NULL },
-	{ 0, "lazy_refcounts", "on|off", args_on_off, AT(opts.lazy_refcounts),
-	  NULL },
-	{ 0, "extended_l2", "on|off", args_on_off, AT(opts.extended_l2), NULL },
-	{ 0, "backing_file", "FILE", args_string, AT(backing_file), NULL },
-	{ 0, "backing_fmt", "raw|qcow2", args_string, AT(backing_format),
-	  NULL },
-	{ 0, "data_file", "FILE", args_string, AT(data_file), NULL },
-	{ 0, "data_file_raw", "on|off", args_on_off,
-	  AT(opts.data_file_raw), NULL },
-	{ 0, "size", "SIZE", take_size, 0, NULL },
-	{ 0, "encryption", NULL, take_encryption, 0, NULL },
-	{ 0, "encrypt.format", "luks", take_format, AT(encrypt), NULL },
-	{ 0, "encrypt.cipher_alg", "ALG", args_string, AT(luks_words[0]),
-	  NULL },
-	{ 0, "encrypt.cipher_mode", "MODE", args_string, AT(luks_words[1]),
-	  NULL },
-	{ 0, "encrypt.ivgen_alg", "ALG", args_string, AT(luks_words[2]), NULL },
-	{ 0, "encrypt.ivgen_hash_alg", "HASH", args_string, AT(luks_words[3]),
-	  NULL },
-	{ 0, "encrypt.hash_alg", "HASH", args_string, AT(luks_words[4]), NULL },
-	{ 0, "encrypt.iter_time", "MS", take_iter_time, AT(iter_ms), NULL },
-	{ 0, "encrypt.key_secret", NULL, refuse_secret, 0, NULL },
-	ARGS_END
-};
-
-static const struct args_opt options[] = {
-	{ 'b', "backing", "FILE", args_string, AT(backing_file),
-	  "a relative name counts from IMAGE's folder" },
-	{ 'F', "backing-format", "FMT", args_string, AT(backing_format),
-	  "its format: raw or qcow2, never guessed" },
-	{ 'u', "backing-unsafe", NULL, args_flag, AT(unsafe),
-	  "do not look at the backing file; needs SIZE" },
-	{ 0, "force", NULL, args_flag, AT(force),
-	  "replace a file that is not empty" },
-	ARGS_PROGRESS(AT(progress)),
-	ARGS_QUIET(AT(quiet)),
-	ARGS_FORMAT,
-	ARGS_KEY_SOURCES(AT(keys)),
-	ARGS_KEYS,
-	ARGS_END
-};
-
-static int check_args(void *into, struct err *err)
-{
-	struct create_args *a = into;
-
-	return a->size_word ? take_size(a, "size", a->size_word, err) : 0;
-}
-
-static const struct args_spec spec = {
-	.usage = "create [OPTION...] IMAGE [SIZE]",
-	.what = "Make a new qcow2 image of SIZE (512, 64k, 10G); without SIZE, "
-		"as big as its\nbacking file.",
-	.opts = options,
-	.keys = keys,
-	.min_words = 1,
-	.max_words = 2,
-	.wants = "an image and a size",
-	.words = { AT(image), AT(size_word) },
-	.check = check_args,
-};
 
 /* --- backing file ---------------------------------------------------------- */
 
@@ -258,7 +59,7 @@ static int not_the_image(struct hostfile *f, const char *image,
 
 /* The backing file must be there and be what -F says; it gives the size. No
  * lock: a running guest's image may well become a backing file. */
-static int look_at_backing(struct create_args *a, struct err *err)
+static int look_at_backing(struct createargs *a, struct err *err)
 {
 	autofree char *path = cmd_beside(a->image, a->backing_file);
 	struct hostfile *f;
@@ -287,7 +88,7 @@ static int look_at_backing(struct create_args *a, struct err *err)
 	return 0;
 }
 
-static int settle_backing(struct create_args *a, struct err *err)
+static int settle_backing(struct createargs *a, struct err *err)
 {
 	static const char *const formats[] = { "raw", "qcow2", NULL };
 	int ret = 0;
@@ -308,79 +109,15 @@ static int settle_backing(struct create_args *a, struct err *err)
 	return ret;
 }
 
-/* --- the file -------------------------------------------------------------- */
-
-/* A file to be filled. MADE: it was not there before. */
-struct target {
-	const char *path;
-	struct hostfile *f; /* NULL: not open */
-	bool made;
-};
-
-/* Take the locks, then empty it: an old one loses its content only when they
- * are ours. A device is taken as it is. */
-static int take_over(struct hostfile *f, bool *made, struct err *err)
-{
-	struct host_stat st;
-	int ret = hostlock_take(f, HOSTLOCK_CREATE, err);
-
-	if (ret && ret != -EOPNOTSUPP) {
-		*made = false; /* another program's by now */
-		return ret;
-	}
-	ret = hostfile_stat(f, &st);
-	if (!ret && !st.block_device)
-		ret = hostfile_truncate(f, 0);
-	return ret ? err_set_sys(err, ret, "cannot empty the file") : 0;
-}
-
-static int open_target(struct target *t, bool force, unsigned flags,
-		       struct err *err)
-{
-	struct stat st;
-	int ret;
-
-	t->made = stat(t->path, &st) < 0 && errno == ENOENT;
-	if (!t->made && !force &&
-	    ((S_ISREG(st.st_mode) && st.st_size) || S_ISBLK(st.st_mode)))
-		return err_set(err, -EEXIST, "the file exists and is not empty;"
-			       " choose another name, or --force");
-	ret = hostfile_open(&t->f, AT_FDCWD, t->path,
-			    flags | HOSTFILE_RDWR |
-				    (t->made ? HOSTFILE_CREATE : 0), err);
-	if (ret)
-		t->made = false;
-	else
-		ret = take_over(t->f, &t->made, err);
-	return ret;
-}
-
-/* A new file is durable when its name is. */
-static int sync_folder(const char *path, struct err *err)
-{
-	autofree char *dir = cmd_beside(path, ".");
-	int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	int ret = 0;
-
-	/* a folder that may be searched but not read cannot be synced */
-	if (fd < 0)
-		return 0;
-	if (fsync(fd) < 0 && errno != EINVAL)
-		ret = err_set_sys(err, -errno, "cannot sync the folder");
-	close(fd);
-	return ret;
-}
+/* --- encryption ------------------------------------------------------------ */
 
 /* The passphrase of a new image: from a file, or asked for twice. */
-static int get_key(struct create_args *a, struct create_luks_opts *luks,
+static int get_key(struct createargs *a, struct create_luks_opts *luks,
 		   struct err *err)
 {
-	bool any = a->iter_ms || a->keys.file || a->keys.fd >= 0;
 	int ret = 0;
 
-	for (int i = 0; i < 5; i++)
-		any = any || a->luks_words[i];
-	if (any && !a->encrypt)
+	if (!a->encrypt && createargs_says_luks(a))
 		return err_set(err, -EINVAL, "a passphrase and encrypt.* need "
 			       "-o encrypt.format=luks");
 	if (!a->encrypt)
@@ -391,12 +128,12 @@ static int get_key(struct create_args *a, struct create_luks_opts *luks,
 		ret = secret_prompt(&a->keys.key, "Passphrase for the new "
 				    "image", true, err);
 	*luks = (struct create_luks_opts){
-		.cipher_alg = a->luks_words[0],
-		.cipher_mode = a->luks_words[1],
-		.ivgen_alg = a->luks_words[2],
-		.ivgen_hash_alg = a->luks_words[3],
-		.hash_alg = a->luks_words[4],
-		.iter_ms = a->iter_ms,
+		.cipher_alg = a->luks.cipher_alg,
+		.cipher_mode = a->luks.cipher_mode,
+		.ivgen_alg = a->luks.ivgen_alg,
+		.ivgen_hash_alg = a->luks.ivgen_hash_alg,
+		.hash_alg = a->luks.hash_alg,
+		.iter_ms = a->luks.iter_ms,
 		.secret = a->keys.key,
 	};
 	a->opts.luks = luks;
@@ -406,9 +143,11 @@ static int get_key(struct create_args *a, struct create_luks_opts *luks,
 	return ret;
 }
 
+/* --- the files ------------------------------------------------------------- */
+
 /* The image is open already, so that the two cannot be the same file; nor may
  * the data file be the backing file, which would be emptied. */
-static int check_data_path(const struct create_args *a, const char *path,
+static int check_data_path(const struct createargs *a, const char *path,
 			   struct err *err)
 {
 	autofree char *back = a->backing_file ?
@@ -430,7 +169,7 @@ static int check_data_path(const struct create_args *a, const char *path,
 	return 0;
 }
 
-static int open_data_file(struct create_args *a, struct target *t,
+static int open_data_file(struct createargs *a, struct newfile *t,
 			  struct err *err)
 {
 	int ret;
@@ -441,30 +180,20 @@ static int open_data_file(struct create_args *a, struct target *t,
 	ret = t->path ? check_data_path(a, t->path, err) :
 			err_set(err, -ENOMEM, "no memory for a name");
 	if (!ret)
-		ret = open_target(t, a->force, HOSTFILE_BLKDEV_OK, err);
+		ret = newfile_open(t, a->force, HOSTFILE_BLKDEV_OK, err);
 	if (ret)
 		err_wrap(err, "data file '%s'", a->data_file);
 	a->opts.data = t->f;
 	return ret;
 }
 
-/* While the locks are held, so that it is nobody else's by now. */
-static int close_target(struct target *t, int ret, struct err *err)
-{
-	if (ret && t->made)
-		unlink(t->path);
-	if (t->f)
-		hostfile_close(t->f);
-	return !ret && t->made ? sync_folder(t->path, err) : ret;
-}
-
-static int make(struct create_args *a, struct err *err)
+static int make(struct createargs *a, struct err *err)
 {
 	autofree char *path = a->data_file ?
 				      cmd_beside(a->image, a->data_file) : NULL;
-	struct target image = { .path = a->image }, data = { .path = path };
+	struct newfile image = { .path = a->image }, data = { .path = path };
 	struct progress p;
-	int ret = open_target(&image, a->force, 0, err);
+	int ret = newfile_open(&image, a->force, 0, err);
 
 	if (!ret)
 		ret = open_data_file(a, &data, err);
@@ -475,11 +204,11 @@ static int make(struct create_args *a, struct err *err)
 		ret = create_image(image.f, &a->opts, err);
 		progress_end(&p);
 	}
-	ret = close_target(&data, ret, err);
-	return close_target(&image, ret, err);
+	ret = newfile_close(&data, ret, err);
+	return newfile_close(&image, ret, err);
 }
 
-static void print_summary(const struct create_args *a)
+static void print_summary(const struct createargs *a)
 {
 	const struct create_opts *o = &a->opts;
 	char name[1024];
@@ -510,7 +239,7 @@ static void print_summary(const struct create_args *a)
 	       o->refcount_bits ? o->refcount_bits : 16);
 }
 
-static int run(struct create_args *a, struct err *err)
+static int run(struct createargs *a, struct err *err)
 {
 	struct create_luks_opts luks;
 	int ret = settle_backing(a, err);
@@ -528,17 +257,12 @@ static int run(struct create_args *a, struct err *err)
 
 int cmd_create(int argc, char **argv)
 {
-	struct create_args a = { .keys = KEYS_INIT };
+	struct createargs a = CREATEARGS_INIT;
 	struct err err = { "" };
 	int status;
 
-	if (cmd_parse(&spec, &a, argc, argv, &status))
+	if (cmd_parse(&createargs_spec, &a, argc, argv, &status))
 		status = run(&a, &err);
-	keys_fini(&a.keys);
-	for (int i = 0; i < 5; i++)
-		free(a.luks_words[i]);
-	free(a.backing_file);
-	free(a.backing_format);
-	free(a.data_file);
+	createargs_fini(&a);
 	return status;
 }
