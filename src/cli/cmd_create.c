@@ -145,8 +145,8 @@ static int get_key(struct createargs *a, struct create_luks_opts *luks,
 
 /* --- the files ------------------------------------------------------------- */
 
-/* The image is open already, so that the two cannot be the same file; nor may
- * the data file be the backing file, which would be emptied. */
+/* The data file may be neither the image, which exists by now, nor the backing
+ * file, which would be emptied. */
 static int check_data_path(const struct createargs *a, const char *path,
 			   struct err *err)
 {

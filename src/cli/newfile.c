@@ -8,41 +8,48 @@
 #include "base/mem.h"
 #include "cli/cmd.h"
 
-/* Take the locks, then empty it: an old one loses its content only when they
- * are ours. A device is taken as it is. */
-static int take_over(struct hostfile *f, bool *made, struct err *err)
+static int refuse_content(struct err *err)
+{
+	return err_set(err, -EEXIST, "the file exists and is not empty;"
+		       " choose another name, or --force");
+}
+
+/* Take the locks. What the file holds may have come after the first look. */
+static int take_over(struct newfile *n, bool force, struct err *err)
 {
 	struct host_stat st;
-	int ret = hostlock_take(f, HOSTLOCK_CREATE, err);
+	int ret = hostlock_take(n->f, HOSTLOCK_CREATE, err);
 
-	if (ret && ret != -EOPNOTSUPP) {
-		*made = false; /* another program's by now */
-		return ret;
+	if (!ret || ret == -EOPNOTSUPP) {
+		ret = hostfile_stat(n->f, &st);
+		if (ret)
+			return err_set_sys(err, ret, "cannot stat");
+		if (force || (!st.block_device && !st.size))
+			return 0;
+		ret = refuse_content(err);
 	}
-	ret = hostfile_stat(f, &st);
-	if (!ret && !st.block_device)
-		ret = hostfile_truncate(f, 0);
-	return ret ? err_set_sys(err, ret, "cannot empty the file") : 0;
+	n->made = false; /* another program's by now */
+	return ret;
 }
 
 int newfile_open(struct newfile *n, bool force, unsigned flags,
 		 struct err *err)
 {
 	struct stat st;
+	bool there = !stat(n->path, &st);
 	int ret;
 
-	n->made = stat(n->path, &st) < 0 && errno == ENOENT;
-	if (!n->made && !force &&
+	n->made = !there && errno == ENOENT;
+	if (there && !force &&
 	    ((S_ISREG(st.st_mode) && st.st_size) || S_ISBLK(st.st_mode)))
-		return err_set(err, -EEXIST, "the file exists and is not empty;"
-			       " choose another name, or --force");
+		return refuse_content(err);
 	ret = hostfile_open(&n->f, AT_FDCWD, n->path,
 			    flags | HOSTFILE_RDWR |
 				    (n->made ? HOSTFILE_CREATE : 0), err);
 	if (ret)
 		n->made = false;
 	else
-		ret = take_over(n->f, &n->made, err);
+		ret = take_over(n, force, err);
 	return ret;
 }
 

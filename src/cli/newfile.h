@@ -16,17 +16,18 @@ struct newfile {
 };
 
 /*
- * Open N->path, make it if it is missing, take the locks of who makes an image,
- * and empty it; a block device (FLAGS: HOSTFILE_BLKDEV_OK) is taken as it is.
- * FORCE: even if it is not empty. 0; -EEXIST, -EAGAIN (somebody uses it), -errno
- * with text. Needs newfile_close() in any case.
+ * Open N->path, make it if it is missing, and take the locks of who makes an
+ * image. FLAGS: HOSTFILE_BLKDEV_OK. FORCE: even if it is not empty; what it holds
+ * is still there on return, so that it is lost to nothing but the filling. 0;
+ * -EEXIST, -EAGAIN (somebody uses it), -errno with text. Needs newfile_close()
+ * in any case.
  */
 int newfile_open(struct newfile *n, bool force, unsigned flags,
 		 struct err *err);
 
 /*
  * Close, if it is open. RET: how filling it went. A file that was made is
- * removed again if that failed; else its name is durable on return. Returns RET,
- * or what failed here.
+ * removed again if that failed; else its name is durable on return. Returns
+ * RET, or what failed here.
  */
 int newfile_close(struct newfile *n, int ret, struct err *err);

@@ -82,6 +82,23 @@ refused 'does not exist|No such' nodir/new 1M
 echo precious >keep
 refuses '--force' "$RAWCOW" create keep 1M
 [ "$(cat keep)" = precious ] || fail "the file was replaced"
+# what is refused costs nothing, also with --force
+kept() { [ "$(cat keep)" = precious ] || fail "a refusal emptied the file: $*"; }
+for opts in cluster_size=3000 data_file=keep refcount_bits=8,compat=0.10 \
+	data_file=d; do
+	refuses . "$RAWCOW" create --force -o "$opts" keep 1M
+	kept "$opts"
+done
+echo secret >pass
+refuses 'hash' "$RAWCOW" create --force --key-file pass \
+	-o encrypt.format=luks,encrypt.hash_alg=x keep 1M
+kept encrypt.hash_alg=x
+refuses 'cluster_size' "$RAWCOW" create --force \
+	-o cluster_size=512,data_file=keep new 1T
+kept data_file=keep
+[ ! -e new ] || fail "a refusal left a file"
+refuses 'not a (directory|folder)' "$RAWCOW" create keep/new 1M
+kept keep/new
 refuses 'image itself' "$RAWCOW" create --force -b img -F qcow2 img
 refuses 'folder|directory|regular' "$RAWCOW" create d 1M
 mkfifo fifo

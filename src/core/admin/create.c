@@ -56,6 +56,26 @@ void create_advance(struct create_work *c, uint64_t bytes)
 
 /* --- the order of writes --------------------------------------------------- */
 
+static int empty(struct hostfile *f)
+{
+	struct host_stat st;
+	int ret = hostfile_stat(f, &st);
+
+	return ret || st.block_device || !st.size ? ret :
+						    hostfile_truncate(f, 0);
+}
+
+/* By now only the host can fail: an option that is refused costs nobody what
+ * the files hold. */
+static int empty_files(const struct create_work *c)
+{
+	int ret = empty(c->file);
+
+	if (!ret && c->opts->data_file)
+		ret = empty(c->opts->data);
+	return ret ? err_set_sys(c->err, ret, "cannot empty the file") : 0;
+}
+
 static int write_host(struct create_work *c, uint8_t *head)
 {
 	size_t rest = (size_t)c->g.cluster_size - QCOW2_SECTOR;
@@ -96,6 +116,8 @@ static int write_all(struct create_work *c)
 	if (!head)
 		return err_set(c->err, -ENOMEM, "no memory for a cluster");
 	ret = create_header_make(c, head);
+	if (!ret)
+		ret = empty_files(c);
 	if (ret)
 		return ret;
 	count_work(c);

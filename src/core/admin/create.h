@@ -27,7 +27,8 @@ struct create_opts {
 	const char *backing_format; /* "raw" or "qcow2"; needed with a file */
 	const struct create_luks_opts *luks; /* NULL: not encrypted */
 	/* external data file: its name as it is stored, or NULL; the file itself,
-	 * empty, which gets the disk's size; whether it is the disk as raw */
+	 * which is emptied and gets the disk's size; whether it is the disk as
+	 * raw */
 	const char *data_file;
 	struct hostfile *data;
 	bool data_file_raw;
@@ -38,12 +39,12 @@ struct create_opts {
 };
 
 /*
- * Write an empty image to FILE (empty, writable): header, refcounts for every
- * cluster it uses, L1 table, preallocation. Synced on return: two F. 0;
- * -EINVAL an option outside its range (text says the range); -EFBIG a size
- * that the cluster size cannot map; -ENOSPC; -errno of the host. On failure
- * FILE's content is undefined, and that of a data file. With one there are three F,
- * its own first.
+ * Write an empty image to FILE (writable; a device as it is): header,
+ * refcounts for every cluster it uses, L1 table, preallocation. What FILE and a
+ * data file held goes first. Synced on return: two F; with a data file three,
+ * its own first. 0; -EINVAL an option outside its range (text says the range)
+ * and -EFBIG a size that the cluster size cannot map: nothing was touched;
+ * -ENOSPC, -errno of the host: the content is undefined.
  */
 int create_image(struct hostfile *file, const struct create_opts *opts,
 		 struct err *err);
