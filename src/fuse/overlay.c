@@ -89,11 +89,12 @@ static int check_ours(const struct opts *o, struct hostfile *f,
 	return r;
 }
 
-/* *FRESH: the file was not there before. */
+/* *FRESH: the file was not there before, and is ours: of two that begin at once
+ * the one that comes too late must not take it away from the other. */
 static int open_named(const struct opts *o, struct hostfile **f,
 		      const struct base *b, bool *fresh, struct err *err)
 {
-	struct host_stat st;
+	struct host_stat st = { 0 };
 	int r;
 
 	*fresh = access(o->cow_file, F_OK) < 0;
@@ -106,6 +107,8 @@ static int open_named(const struct opts *o, struct hostfile **f,
 		err_set_sys(err, r, "cannot stat");
 	else
 		r = st.size ? check_ours(o, *f, err) : make(o, *f, b, err);
+	if (r == -EAGAIN || st.size)
+		*fresh = false;
 	if (r == 0)
 		return 0;
 	err_wrap(err, "-o cow=%s", o->cow_file);
@@ -171,7 +174,7 @@ int overlay_open(struct image **out, const struct opts *o, struct err *err)
 		r = open_over(out, o, f, &b, err);
 		if (r < 0)
 			hostfile_close(f);
-		if (r < 0 && fresh)
+		if (r < 0 && r != -EAGAIN && fresh)
 			unlink(o->cow_file);
 	}
 	secret_free(b.random);

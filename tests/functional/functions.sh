@@ -377,6 +377,24 @@ same_file() { cmp "$1" "$2" || fail "$1 and $2 differ"; }
 
 sum_of() { sha256sum "$@" | cut -d' ' -f1; }
 
+# can_inject: can calls of a program be made to fail? inject_enoent CALL FILE
+# COMMAND...: the first CALL (access, stat) of FILE finds nothing, as if it was made
+# just afterwards.
+can_inject()
+{
+	strace -qq -o /dev/null -e inject=getppid:error=EPERM true 2>/dev/null
+}
+inject_enoent()
+{
+	local calls=?access,?faccessat,?faccessat2 file=$2
+
+	[ "$1" = access ] || calls=?stat,?newfstatat,?statx
+	shift 2
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 strace -f -qq \
+		-o /dev/null -P "$file" -e trace=$calls \
+		-e inject=$calls:error=ENOENT:when=1 "$@"
+}
+
 # start_strace PID FILE: record its syncs; stop_strace prints how many.
 start_strace()
 {

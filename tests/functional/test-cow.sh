@@ -71,3 +71,14 @@ refuses_mount "chain|64" c64 mnt -o cow=new.qcow2
 refuses_mount "nosuch" img mnt -o cow=nosuch/over
 refuses_mount "nosuch" nosuch mnt -o cow=new.qcow2
 [ ! -e new.qcow2 ] || fail "an overlay over nothing is left"
+
+# two that begin at once: the one that comes too late leaves the other its file
+if can_inject; then
+	refuse_status=1
+	mount_image img mnt -o cow=late
+	mkdir second
+	refuses "late.*(lock|use)" inject_enoent access "$tmp/late" \
+		"$RAWCOW" -f img second -o cow=late
+	[ -e late ] || fail "the overlay of a running mount was removed"
+	umount_wait mnt
+fi

@@ -89,7 +89,7 @@ for opts in cluster_size=3000 data_file=keep refcount_bits=8,compat=0.10 \
 	refuses . "$RAWCOW" create --force -o "$opts" keep 1M
 	kept "$opts"
 done
-echo secret >pass
+(umask 077 && echo secret >pass)
 refuses 'hash' "$RAWCOW" create --force --key-file pass \
 	-o encrypt.format=luks,encrypt.hash_alg=x keep 1M
 kept encrypt.hash_alg=x
@@ -99,6 +99,11 @@ kept data_file=keep
 [ ! -e new ] || fail "a refusal left a file"
 refuses 'not a (directory|folder)' "$RAWCOW" create keep/new 1M
 kept keep/new
+if can_inject; then
+	refuses 'not empty' inject_enoent stat "$tmp/keep" \
+		"$RAWCOW" create "$tmp/keep" 1M
+	kept "made after the first look"
+fi
 refuses 'image itself' "$RAWCOW" create --force -b img -F qcow2 img
 refuses 'folder|directory|regular' "$RAWCOW" create d 1M
 mkfifo fifo
