@@ -128,10 +128,11 @@ static int64_t seconds_now(void)
 
 void ops_count_open(struct ops_server *s, bool write, int by)
 {
+	/* first: who sees no file open must see since when [ops_idle_seconds] */
+	atomic_store(&s->used, seconds_now());
 	atomic_fetch_add(&s->opens, (unsigned)by);
 	if (write)
 		atomic_fetch_add(&s->writers, (unsigned)by);
-	atomic_store(&s->used, seconds_now());
 }
 
 uint64_t ops_idle_seconds(struct ops_server *s)
