@@ -9,6 +9,16 @@
 #include "base/mem.h"
 #include "fuse/fuselog.h"
 
+/* A line of fuse.conf, as fusermount3 reads it. */
+static bool line_allows_other(char *line)
+{
+	char *p = line + strspn(line, " \t");
+
+	p[strcspn(p, "#")] = '\0';
+	return !strncmp(p, "user_allow_other", 16) &&
+	       !p[16 + strspn(p + 16, " \t\r\n")];
+}
+
 static bool user_may_allow_other(void)
 {
 	FILE *f = geteuid() ? fopen("/etc/fuse.conf", "re") : NULL;
@@ -16,12 +26,8 @@ static bool user_may_allow_other(void)
 	size_t cap = 0;
 	bool found = !geteuid();
 
-	while (f && !found && getline(&line, &cap, f) > 0) {
-		char *p = line + strspn(line, " \t");
-
-		found = !strncmp(p, "user_allow_other", 16) &&
-			!p[16 + strspn(p + 16, " \t\n")];
-	}
+	while (f && !found && getline(&line, &cap, f) > 0)
+		found = line_allows_other(line);
 	if (f)
 		fclose(f);
 	return found;

@@ -254,7 +254,8 @@ int opts_set_backing_file(struct opts *o, const struct opts_item *it,
 	char *colon;
 	int rc;
 
-	if (!value || !*value)
+	if (!value || !*value || !strcmp(value, ":raw") ||
+	    !strcmp(value, ":qcow2"))
 		return refuse(err, it, NULL, "PATH, PATH:raw or PATH:qcow2");
 	rc = copy(&o->backing_file, value, err);
 	if (rc)

@@ -58,6 +58,7 @@ refuses_mount "key_fd" img mnt -o key_fd=none
 for opts in data_file=x partition=1; do
 	refuses_mount "${opts%%=*}|${opts//_/-}" img mnt -o "$opts"
 done
+refuses_mount "needs a value" over mnt -o backing_file=:raw
 refuses_mount "backing_file|none" over mnt -o backing_file=none.qcow2:qcow2
 refuses "image|mount|usage" "$RAWCOW"
 refuses "mount|usage" "$RAWCOW" img

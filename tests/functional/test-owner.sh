@@ -32,3 +32,25 @@ setpriv --reuid 65534 --clear-groups cat mnt >/dev/null || fail "allow_other doe
 	fail "the mode is not looked at"
 umount_wait mnt
 check_clean img
+
+# A user may as fusermount3 lets him: fuse.conf may have a comment behind it. In
+# a name space of its own, with a device that users may open.
+[ -e /etc/fuse.conf ] && command -v fusermount3 unshare >/dev/null &&
+	mknod -m 666 fusedev c 10 229 || exit 0
+cp "$RAWCOW" ./program
+: >theirs
+chown 65534 theirs
+as_user()
+{
+	unshare -m bash -c '
+		mount --bind fusedev /dev/fuse &&
+		mount --bind fuse.conf /etc/fuse.conf &&
+		exec setpriv --reuid 65534 --clear-groups bash -c "
+			./program img theirs -o ro,allow_other &&
+			cat theirs >/dev/null && ./program umount theirs"'
+}
+echo ' user_allow_other	# for backups' >fuse.conf
+as_user || fail "user_allow_other in fuse.conf is not seen"
+echo '#user_allow_other' >fuse.conf
+! as_user 2>err || fail "a comment allows others"
+grep -q 'fuse\.conf' err || fail "the message: $(cat err)"
