@@ -118,7 +118,7 @@ static void work(struct share *s, unsigned me, const struct goal *g)
 
 static uint64_t sum_up(struct share *const *s, struct enumerate_stats *t)
 {
-	struct enumerate_set all = { 0 };
+	struct hashset all = { 0 };
 	uint64_t n;
 
 	for (unsigned i = 0; i < WORKERS; i++) {
@@ -130,10 +130,10 @@ static uint64_t sum_up(struct share *const *s, struct enumerate_stats *t)
 		if (s[i]->stats.leaks_max > t->leaks_max)
 			t->leaks_max = s[i]->stats.leaks_max;
 		for (uint64_t k = 0; k < s[i]->n; k++)
-			enumerate_set_add(&all, s[i]->hash[k]);
+			hashset_add(&all, s[i]->hash[k]);
 	}
 	n = all.n;
-	enumerate_set_fini(&all);
+	hashset_fini(&all);
 	return n;
 }
 

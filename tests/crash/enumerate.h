@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "checker.h"
+#include "hashset.h"
 #include "lib/hostrecord.h"
 #include "oracle.h"
 
@@ -45,11 +46,6 @@ struct enumerate_stats {
 	uint64_t leaks_max, sampled;
 };
 
-/* Hashes of states that were counted; lives over many runs. */
-struct enumerate_set {
-	uint64_t *slot, cap, n;
-};
-
 struct enumerate {
 	/* set by the caller */
 	const struct hostrecord_entry *log;
@@ -71,7 +67,7 @@ struct enumerate {
 	uint64_t product_max;	  /* 0: 4096 */
 	bool keep_going;	  /* after a fault */
 	struct enumerate_stats *stats;
-	struct enumerate_set *seen;
+	struct hashset *seen; /* states that were counted; over many runs */
 	/* A state as a whole, one in SAMPLE_EVERY (0: none). Returns 0, or -1
 	 * with TEXT when something is wrong with it. */
 	int (*sample)(void *arg, const uint8_t *img, uint64_t len, char *text,
@@ -86,8 +82,3 @@ struct enumerate {
 
 /* 0, or -1 with e->text when a state is bad. */
 int enumerate_run(struct enumerate *e);
-
-/* True if H was new. */
-bool enumerate_set_add(struct enumerate_set *s, uint64_t h);
-void enumerate_set_clear(struct enumerate_set *s);
-void enumerate_set_fini(struct enumerate_set *s);

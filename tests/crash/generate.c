@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bitmapops.h"
+#include "dice.h"
 
 /* Guest clusters 0-7 are the places of the alphabet. */
 #define MIX "dc.dzcd.ddccazd."
@@ -227,18 +228,9 @@ bool workload_exhaustive(struct workload *w, unsigned config, unsigned len,
 	return left == 0;
 }
 
-static uint64_t next(uint64_t *s)
-{
-	uint64_t z = *s += 0x9e3779b97f4a7c15ULL;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-	return z ^ z >> 31;
-}
-
 static enum workload_type random_type(uint64_t *s)
 {
-	unsigned r = (unsigned)(next(s) % 100);
+	unsigned r = (unsigned)(dice_throw(s) % 100);
 
 	if (r < 50)
 		return WORKLOAD_WRITE;
@@ -262,7 +254,7 @@ static enum workload_type random_type(uint64_t *s)
 /* More come than go. */
 static enum workload_type random_bitmap_op(uint64_t *s)
 {
-	unsigned r = (unsigned)(next(s) % 8);
+	unsigned r = (unsigned)(dice_throw(s) % 8);
 
 	return r < 3 ? WORKLOAD_BITMAP_ADD : WORKLOAD_BITMAP_REMOVE + r - 3;
 }
@@ -277,20 +269,22 @@ void workload_random(struct workload *w, unsigned config, uint64_t seed)
 	w->fail_sync = -1;
 	spc = 1ULL << (configs[config].m.cluster_bits - 9);
 	clusters = configs[config].m.clusters;
-	ops = 20 + next(&s) % (next(&s) % 4 ? 40 : 180);
+	ops = dice_throw(&s);
+	ops = 20 + ops % (dice_throw(&s) % 4 ? 40 : 180);
 	for (uint64_t i = 0; i < ops; i++) {
 		enum workload_type t = random_type(&s);
 
-		if (workload_has_bitmaps(config) && next(&s) % 8 == 0)
+		if (workload_has_bitmaps(config) && dice_throw(&s) % 8 == 0)
 			t = random_bitmap_op(&s);
 		/* most of it where something is already */
-		at = next(&s) % 3 ? next(&s) % 16 : next(&s) % clusters;
-		at = at * spc + (next(&s) % 2 ? next(&s) % spc : 0);
-		len = next(&s) % 4 ? 1 + next(&s) % (2 * spc) :
-				     spc * (1 + next(&s) % 8);
+		at = dice_throw(&s) % 3 ? dice_throw(&s) % 16 :
+					  dice_throw(&s) % clusters;
+		at = at * spc + (dice_throw(&s) % 2 ? dice_throw(&s) % spc : 0);
+		len = dice_throw(&s) % 4 ? 1 + dice_throw(&s) % (2 * spc) :
+				     spc * (1 + dice_throw(&s) % 8);
 		/* and of a few subclusters */
-		if (configs[config].m.extended && next(&s) % 2)
-			len = 1 + next(&s) % (spc / 8);
+		if (configs[config].m.extended && dice_throw(&s) % 2)
+			len = 1 + dice_throw(&s) % (spc / 8);
 		add(w, t, at, len);
 	}
 	add(w, WORKLOAD_FLUSH, 0, 0);

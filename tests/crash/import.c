@@ -177,7 +177,7 @@ static int judge(struct importing *m)
 	struct oracle o = { .sectors = m->guest, .n_views = m->n_views,
 			    .views = (const uint8_t *const *)m->views };
 	struct enumerate_stats st = { 0 };
-	struct enumerate_set seen = { 0 };
+	struct hashset seen = { 0 };
 	struct enumerate e = { .log = m->e, .n = m->n, .image = m->image.p,
 			       .len = m->image.len, .oracle = &o,
 			       .stats = &st, .seen = &seen, .keep_going = true,
@@ -189,7 +189,7 @@ static int judge(struct importing *m)
 	       st.bad[ENUMERATE_LOST], st.bad[ENUMERATE_FOREIGN]);
 	if (rc)
 		printf("%s\nimage: %s\n", e.text, e.dump);
-	enumerate_set_fini(&seen);
+	hashset_fini(&seen);
 	return rc ? 1 : 0;
 }
 

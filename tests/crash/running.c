@@ -88,7 +88,7 @@ void workload_end(struct workload_run *r)
 	rmdir(r->dir);
 	secret_free(r->key);
 	r->key = NULL;
-	enumerate_set_fini(&r->seen);
+	hashset_fini(&r->seen);
 	for (unsigned i = 0; i < MAX_CONFIGS; i++)
 		imgmake_free(&start_image[i]);
 }

@@ -71,7 +71,7 @@ void workload_print(const struct workload *w);
 /* What all runs of a process share. */
 struct workload_run {
 	struct enumerate_stats stats;
-	struct enumerate_set seen;
+	struct hashset seen;
 	uint64_t sample_every; /* states reopened and worked on */
 	uint64_t qemu_left;    /* states for qemu-img check */
 	uint64_t qemu_every, qemu_done, compounds;
