@@ -72,7 +72,7 @@ static bool seen_before(const struct layer *all, size_t n)
 	return false;
 }
 
-/* Fill ALL (QCOW2_MAX_CHAIN of them) and *N; all of them need layer_fini(). */
+/* Fill ALL (QCOW2_MAX_CHAIN + 1 of them) and *N; N of them need layer_fini(). */
 static int read_all(const struct info_args *a, struct layer *all, size_t *n,
 		    struct err *err)
 {
@@ -89,13 +89,12 @@ static int read_all(const struct info_args *a, struct layer *all, size_t *n,
 		if (seen_before(all, *n))
 			return err_set(err, -ELOOP, "the backing chain comes "
 				       "back to a file that is in it already");
-		if (*n == QCOW2_MAX_CHAIN)
-			return err_set(err, -ELOOP, "the backing chain has "
-				       "more than %u files", QCOW2_MAX_CHAIN);
 		ret = chain_next(&all[*n - 1], &all[*n], err);
 		if (ret)
 			return ret < 0 ? ret : 0;
-		++*n;
+		if (++*n > QCOW2_MAX_CHAIN)
+			return err_set(err, -ELOOP, "the backing chain has "
+				       "more than %u files", QCOW2_MAX_CHAIN);
 	}
 }
 

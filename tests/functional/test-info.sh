@@ -61,4 +61,11 @@ refuses 'human, json' "$RAWCOW" info --output=xml img
 "$RAWCOW" create -q -u -b loop -F qcow2 loop 1M
 "$RAWCOW" info loop >/dev/null
 refuses 'already' "$RAWCOW" info --backing-chain loop
+"$RAWCOW" create -q c1 1M
+for ((i = 2; i <= 65; i++)); do
+	"$RAWCOW" create -q -u -b c$((i - 1)) -F qcow2 c$i 1M
+done
+[ "$("$RAWCOW" info --backing-chain --json c64 | jq length)" = 64 ] ||
+	fail "a chain of as many files as may be"
+refuses 'more than 64' "$RAWCOW" info --backing-chain c65
 "$RAWCOW" info -h | grep -q backing-chain || fail "info -h"
