@@ -1,26 +1,21 @@
 /*
- * cmd_check: rawcow check. Exit status, JSON keys and summary as qemu-img's,
- * so that scripts can use either.
+ * cmd_check: rawcow check, of a file or of a mounted image. The exit status is
+ * qemu-img's.
  */
 #include "cli/cmd.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cli/args.h"
-#include "cli/json.h"
+#include "cli/checktext.h"
 #include "cli/mounted.h"
-#include "cli/progress.h"
-#include "core/admin/check.h"
 #include "core/admin/repair.h"
 #include "core/admin/undo.h"
-
-#define PROBLEMS_MAX 1000 /* listed; the counts count all */
 
 enum { STATUS_OK, STATUS_FAILED, STATUS_CORRUPT, STATUS_LEAKS,
        STATUS_UNSUPPORTED = 63 };
@@ -36,117 +31,6 @@ struct check_args {
 	struct repair_choice repair;
 	bool json, shared, progress, quiet;
 };
-
-struct listing {
-	const struct check_args *args;
-	struct progress progress;
-	struct json_object *problems; /* with --json */
-	uint64_t n;
-	uint64_t omitted; /* found, and not listed */
-	uint64_t moving; /* of a mounted image: clusters not judged */
-};
-
-static const char *const class_name[] = {
-	[PROBLEM_CORRUPTION] = "corruption",
-	[PROBLEM_LEAK] = "leak",
-	[PROBLEM_CHECK_ERROR] = "check-error",
-};
-
-static void on_problem(void *arg, const struct problem *p)
-{
-	struct listing *l = arg;
-	struct json_object *o;
-
-	if (l->n++ >= PROBLEMS_MAX) {
-		l->omitted++;
-		return;
-	}
-	if (!l->problems) {
-		if (l->args->quiet)
-			return;
-		progress_end(&l->progress);
-		printf("%s %s: %s\n", p->cls == PROBLEM_LEAK ? "LEAK" : "ERROR",
-		       problem_name(p->code), p->text);
-		return;
-	}
-	o = json_object_new_object();
-	json_put_text(o, "code", problem_name(p->code));
-	json_put_text(o, "class", class_name[p->cls]);
-	json_put_int(o, "offset", p->hoff);
-	json_put_text(o, "text", p->text);
-	json_object_array_add(l->problems, o);
-}
-
-/* Members that are zero are left out, as qemu-img does. */
-static void put_count(struct json_object *o, const char *key, uint64_t v)
-{
-	if (v)
-		json_put_int(o, key, v);
-}
-
-/* What a repair has changed: the differences of two checks. */
-struct fixed {
-	uint64_t corruptions, leaks;
-	bool marks;
-};
-
-static int print_json(struct listing *l, const struct check_result *r,
-		      const struct fixed *f)
-{
-	struct json_object *o = json_object_new_object();
-
-	put_count(o, "image-end-offset", r->image_end_offset);
-	put_count(o, "total-clusters", r->total_clusters);
-	json_put_int(o, "check-errors", r->check_errors);
-	put_count(o, "corruptions", r->corruptions);
-	put_count(o, "leaks", r->leaks);
-	put_count(o, "corruptions-fixed", f->corruptions);
-	put_count(o, "leaks-fixed", f->leaks);
-	put_count(o, "allocated-clusters", r->allocated_clusters);
-	put_count(o, "moving-clusters", l->moving);
-	put_count(o, "fragmented-clusters", r->fragmented_clusters);
-	put_count(o, "compressed-clusters", r->compressed_clusters);
-	json_put_text(o, "filename", l->args->image);
-	json_put_text(o, "format", "qcow2");
-	json_object_object_add(o, "problems", l->problems);
-	put_count(o, "problems-omitted", l->omitted);
-	return json_print(o);
-}
-
-static double percent(uint64_t part, uint64_t of)
-{
-	return (double)part * 100.0 / (double)of;
-}
-
-static void print_human(const struct listing *l, const struct check_result *r)
-{
-	if (l->omitted)
-		printf("%" PRIu64 " more are not listed\n", l->omitted);
-	if (r->corruptions)
-		printf("\n%" PRIu64 " errors were found on the image.\n"
-		       "Data may be corrupted, or further writes to the image "
-		       "may corrupt it.\n", r->corruptions);
-	if (r->leaks)
-		printf("\n%" PRIu64 " leaked clusters were found on the image."
-		       "\nThis means waste of disk space, but no harm to data."
-		       "\n", r->leaks);
-	if (r->check_errors)
-		printf("\n%" PRIu64 " parts of the image could not be read.\n",
-		       r->check_errors);
-	if (l->moving)
-		printf("%" PRIu64 " clusters were taken or freed meanwhile, and "
-		       "not judged.\n", l->moving);
-	if (!r->corruptions && !r->leaks && !r->check_errors)
-		puts("No errors were found on the image.");
-	if (r->allocated_clusters && r->total_clusters)
-		printf("%" PRIu64 "/%" PRIu64 " = %0.2f%% allocated, "
-		       "%0.2f%% fragmented, %0.2f%% compressed clusters\n",
-		       r->allocated_clusters, r->total_clusters,
-		       percent(r->allocated_clusters, r->total_clusters),
-		       percent(r->fragmented_clusters, r->allocated_clusters),
-		       percent(r->compressed_clusters, r->allocated_clusters));
-	printf("Image end offset: %" PRIu64 "\n", r->image_end_offset);
-}
 
 static int take_repair(void *field, const char *name, const char *value,
 		       struct err *err)
@@ -222,37 +106,40 @@ static int status_of(const struct check_result *r)
 	return r->leaks ? STATUS_LEAKS : STATUS_OK;
 }
 
+/* The check or repair could not be made. */
+static int give_up(struct checktext *t, int ret, const struct err *err)
+{
+	checktext_abandon(t);
+	cmd_fail(t->image, err);
+	return ret == -ENOTSUP ? STATUS_UNSUPPORTED : STATUS_FAILED;
+}
+
+static int finish(struct checktext *t, const struct check_result *res,
+		  const struct checktext_fixed *fixed)
+{
+	return checktext_print(t, res, fixed) ? STATUS_FAILED : status_of(res);
+}
+
 static int run(struct hostfile *file, const struct check_args *a)
 {
-	struct listing l = { .args = a };
-	struct check_opts opts = { .report = on_problem, .report_arg = &l,
+	struct checktext t = { .image = a->image, .quiet = a->quiet };
+	struct check_opts opts = { .report = checktext_problem,
+				   .report_arg = &t,
 				   .progress = progress_update,
-				   .progress_arg = &l.progress };
+				   .progress_arg = &t.progress };
 	struct check_result res;
 	struct err err = { "" };
 	int ret;
 
-	if (a->json)
-		l.problems = json_object_new_array();
-	progress_begin(&l.progress, a->progress && !a->quiet);
+	checktext_begin(&t, a->json);
+	progress_begin(&t.progress, a->progress && !a->quiet);
 	ret = check_image(file, &opts, &res, &err);
-	progress_end(&l.progress);
-	if (ret) {
-		json_object_put(l.problems);
-		cmd_fail(a->image, &err);
-		return ret == -ENOTSUP ? STATUS_UNSUPPORTED : STATUS_FAILED;
-	}
-	if (a->json && print_json(&l, &res, &(struct fixed){ 0 }) < 0)
-		return STATUS_FAILED;
-	if (!a->json && !a->quiet)
-		print_human(&l, &res);
-	if (fflush(stdout))
-		return STATUS_FAILED;
-	return status_of(&res);
+	progress_end(&t.progress);
+	return ret ? give_up(&t, ret, &err) : finish(&t, &res, NULL);
 }
 
 /* What the server found, as if it had been found here. */
-static void list_found(struct listing *l, char *problems)
+static void list_found(struct checktext *t, char *problems)
 {
 	char *next;
 
@@ -267,14 +154,14 @@ static void list_found(struct listing *l, char *problems)
 		p.cls = problem_class_of(p.code);
 		p.hoff = strtoull(line, &line, 10);
 		p.text = *line == ' ' ? line + 1 : line;
-		on_problem(l, &p);
+		checktext_problem(t, &p);
 	}
 }
 
 /* The image is mounted: its server checks it. */
 static int run_mounted(const struct check_args *a)
 {
-	struct listing l = { .args = a };
+	struct checktext t = { .image = a->image, .quiet = a->quiet };
 	struct ctl_check c = { 0 };
 	struct check_result res;
 	struct err err = { "" };
@@ -285,12 +172,11 @@ static int run_mounted(const struct check_args *a)
 	}
 	if (mounted_check(a->image, &c, &err) < 0)
 		return cmd_fail(a->image, &err);
-	if (a->json)
-		l.problems = json_object_new_array();
+	checktext_begin(&t, a->json);
 	c.problems[sizeof(c.problems) - 1] = '\0';
-	list_found(&l, c.problems);
-	l.moving = c.moving;
-	l.n = c.corruptions + c.leaks + c.check_errors;
+	list_found(&t, c.problems);
+	t.moving = c.moving;
+	t.omitted = c.corruptions + c.leaks + c.check_errors - c.listed;
 	res = (struct check_result){
 		.corruptions = c.corruptions,
 		.leaks = c.leaks,
@@ -301,12 +187,7 @@ static int run_mounted(const struct check_args *a)
 		.compressed_clusters = c.compressed_clusters,
 		.image_end_offset = c.image_end_offset,
 	};
-	l.omitted = l.n - c.listed;
-	if (a->json && print_json(&l, &res, &(struct fixed){ 0 }) < 0)
-		return STATUS_FAILED;
-	if (!a->json && !a->quiet)
-		print_human(&l, &res);
-	return fflush(stdout) ? STATUS_FAILED : status_of(&res);
+	return finish(&t, &res, NULL);
 }
 
 static uint64_t fewer(uint64_t before, uint64_t after)
@@ -314,51 +195,31 @@ static uint64_t fewer(uint64_t before, uint64_t after)
 	return before > after ? before - after : 0;
 }
 
-static void print_fixed(const struct fixed *f)
-{
-	if (f->corruptions || f->leaks)
-		printf("The following inconsistencies were found and repaired:"
-		       "\n\n    %" PRIu64 " leaked clusters\n    %" PRIu64
-		       " corruptions\n\nDouble checked:\n", f->leaks,
-		       f->corruptions);
-	if (f->marks)
-		puts("The image is no longer marked dirty or corrupt.");
-}
-
 static int repair(struct hostfile *file, const struct check_args *a)
 {
-	struct listing l = { .args = a };
-	struct check_opts opts = { .report = on_problem, .report_arg = &l,
+	struct checktext t = { .image = a->image, .quiet = a->quiet };
+	struct check_opts opts = { .report = checktext_problem,
+				   .report_arg = &t,
 				   .progress = progress_update,
-				   .progress_arg = &l.progress };
+				   .progress_arg = &t.progress };
 	struct repair_result res;
-	struct fixed fixed;
+	struct checktext_fixed fixed;
 	struct err err = { "" };
 	int ret;
 
-	if (a->json)
-		l.problems = json_object_new_array();
-	progress_begin(&l.progress, a->progress && !a->quiet);
+	checktext_begin(&t, a->json);
+	progress_begin(&t.progress, a->progress && !a->quiet);
 	ret = repair_image(file, a->repair.mode, &opts, &res, &err);
-	progress_end(&l.progress);
-	if (ret) {
-		json_object_put(l.problems);
-		cmd_fail(a->image, &err);
-		return ret == -ENOTSUP ? STATUS_UNSUPPORTED : STATUS_FAILED;
-	}
-	fixed = (struct fixed){
+	progress_end(&t.progress);
+	if (ret)
+		return give_up(&t, ret, &err);
+	fixed = (struct checktext_fixed){
 		.corruptions = fewer(res.before.corruptions,
 				     res.after.corruptions),
 		.leaks = fewer(res.before.leaks, res.after.leaks),
 		.marks = res.marks,
 	};
-	if (a->json && print_json(&l, &res.after, &fixed) < 0)
-		return STATUS_FAILED;
-	if (!a->json && !a->quiet) {
-		print_fixed(&fixed);
-		print_human(&l, &res.after);
-	}
-	return fflush(stdout) ? STATUS_FAILED : status_of(&res.after);
+	return finish(&t, &res.after, &fixed);
 }
 
 /* Repair, with what is overwritten saved in a->undo. */
