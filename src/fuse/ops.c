@@ -6,10 +6,8 @@
 #include <string.h>
 #include <sys/statvfs.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/log.h"
-#include "base/mem.h"
 #include "base/num.h"
 #include "core/admin/resize.h"
 #include "fuse/ops_tree.h"
@@ -334,78 +332,6 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	fuse_reply_statfs(req, &st);
 }
 
-static void ioctl_commit(struct ops_server *s, fuse_req_t req, const void *in)
-{
-	struct ctl_request c;
-
-	memcpy(&c, in, sizeof(c));
-	ctl_commit(&s->ctl, s->img, &c);
-	fuse_reply_ioctl(req, 0, &c, sizeof(c));
-}
-
-static void ioctl_order(struct ops_server *s, fuse_req_t req, const void *in)
-{
-	struct ctl_order o;
-
-	memcpy(&o, in, sizeof(o));
-	order_take(s, req, &o);
-}
-
-static void ioctl_status(struct ops_server *s, fuse_req_t req)
-{
-	struct ctl_status st;
-
-	ops_status(s, &st);
-	fuse_reply_ioctl(req, 0, &st, sizeof(st));
-}
-
-void ops_status(struct ops_server *s, struct ctl_status *st)
-{
-	ctl_status(s->img, st);
-	st->writers = atomic_load(&s->writers);
-}
-
-/* In this request's own thread: it takes as long as it takes. */
-static void ioctl_check(struct ops_server *s, fuse_req_t req)
-{
-	autofree struct ctl_check *c = malloc(sizeof(*c));
-
-	if (!c) {
-		reply_status(req, -ENOMEM);
-		return;
-	}
-	ctl_check(s->img, c);
-	fuse_reply_ioctl(req, 0, c, sizeof(*c));
-}
-
-static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
-		     struct fuse_file_info *fi, unsigned flags,
-		     const void *in, size_t in_len, size_t out_len)
-{
-	struct ops_server *s = server_of(req);
-	uid_t uid = fuse_req_ctx(req)->uid;
-	size_t size = _IOC_SIZE(cmd);
-	bool known = cmd == CTL_IOC_COMMIT || cmd == CTL_IOC_ORDER ||
-		     cmd == CTL_IOC_STATUS || cmd == CTL_IOC_CHECK;
-
-	(void)arg;
-	(void)fi;
-	(void)flags;
-	if (!known || !disk_of(s, ino) || out_len < size ||
-	    (cmd != CTL_IOC_STATUS && in_len < size))
-		reply_status(req, -ENOTTY);
-	else if (uid != 0 && uid != getuid())
-		reply_status(req, -EPERM);
-	else if (cmd == CTL_IOC_COMMIT)
-		ioctl_commit(s, req, in);
-	else if (cmd == CTL_IOC_CHECK)
-		ioctl_check(s, req);
-	else if (cmd == CTL_IOC_ORDER)
-		ioctl_order(s, req, in);
-	else
-		ioctl_status(s, req);
-}
-
 void ops_server_init(struct ops_server *s)
 {
 	ctl_init(&s->ctl);
@@ -446,5 +372,5 @@ const struct fuse_lowlevel_ops ops_table = {
 	.fallocate = op_fallocate,
 	.lseek = ops_seek,
 	.statfs = op_statfs,
-	.ioctl = op_ioctl,
+	.ioctl = ops_ioctl,
 };

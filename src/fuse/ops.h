@@ -56,7 +56,12 @@ uint64_t ops_idle_seconds(struct ops_server *s);
 /* A file was opened (BY 1) or closed (-1), WRITE: so that it may write the
  * disk. */
 void ops_count_open(struct ops_server *s, bool write, int by);
+
+/* Fill ST, as CTL_IOC_STATUS does (ops_ctl.c). */
 void ops_status(struct ops_server *s, struct ctl_status *st);
+void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
+	       struct fuse_file_info *fi, unsigned flags, const void *in,
+	       size_t in_len, size_t out_len);
 
 /* The disk shall have SIZE bytes. 0 when it has, which is how the server itself
  * tells the kernel [own.h]. -EOPNOTSUPP, -EINVAL, -EROFS, errors of growing. */
