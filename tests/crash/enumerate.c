@@ -343,10 +343,13 @@ int enumerate_run(struct enumerate *e)
 	setup(&g, e);
 	find_tables(&g);
 	/* a table met in a state only: start again, knowing it */
-	for (unsigned pass = 0; pass < PASSES_MAX; pass++) {
+	for (unsigned pass = 0; pass < PASSES_MAX && (!pass || g.late); pass++)
 		replay(&g);
-		if (!g.late)
-			break;
+	if (g.late) {
+		g.late = false;
+		bad(&g, ENUMERATE_CORRUPT, 0, NULL,
+		    "each of %u passes met tables that were not known",
+		    PASSES_MAX);
 	}
 	teardown(&g);
 	return e->failed ? -1 : 0;
