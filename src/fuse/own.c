@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ struct own {
 	struct own_setup setup; /* const after start */
 	char *path;		/* const after start */
 	pthread_t thread;
+	_Atomic dev_t dev; /* of the mount; 0 until it has answered */
 
 	struct lock lock; /* guards what follows */
 	struct lock_cond changed;
@@ -60,34 +62,87 @@ static void widen_cache(dev_t dev)
 }
 
 /*
+ * Open the disk. -ENOTCONN if what its path leads to is not ours: the mount was
+ * taken away, and we serve those who still have it open.
+ */
+static int open_disk(const struct own *own, int flags)
+{
+	int fd = open(own->path, flags | O_CLOEXEC);
+	dev_t dev = atomic_load(&own->dev);
+	struct stat st;
+	int rc = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		rc = -errno;
+	else if (dev ? st.st_dev != dev : st.st_dev == own->setup.below)
+		rc = -ENOTCONN;
+	if (rc)
+		close(fd);
+	return rc ? rc : fd;
+}
+
+/* A name of the open file FD. An O_PATH descriptor is no open file of the mount,
+ * and cannot be truncated but by its name. */
+static const char *name_of(int fd, char buf[32])
+{
+	snprintf(buf, 32, "/proc/self/fd/%d", fd);
+	return buf;
+}
+
+static int set_size(int fd, uint64_t size)
+{
+	char name[32];
+
+	return truncate(name_of(fd, name), (off_t)size) < 0 ? -errno : 0;
+}
+
+/*
  * In file layout the kernel made the root inode before it asked us anything,
  * with size 0, and with the write-back cache it never asks again.
  */
-static int prime(struct own *own, struct err *err)
+static int prime_size(struct own *own, int fd, struct err *err)
 {
 	uint64_t size = own->setup.size(own->setup.arg);
 	struct timespec t[2];
 	struct stat st;
+	char name[32];
+	int rc = set_size(fd, size);
 
-	if (stat(own->path, &st) < 0)
-		return err_set_sys(err, -errno, "the mount does not answer");
-	if (!own->setup.writeback)
-		return 0;
-	widen_cache(st.st_dev);
-	if (truncate(own->path, (off_t)size) < 0)
-		return err_set_sys(err, -errno,
+	if (rc)
+		return err_set_sys(err, rc,
 				   "cannot set the size of the disk file");
 	t[0].tv_sec = t[1].tv_sec = own->setup.mtime_ns / NS;
 	t[0].tv_nsec = t[1].tv_nsec = own->setup.mtime_ns % NS;
-	utimensat(AT_FDCWD, own->path, t, 0);
-	if (stat(own->path, &st) < 0 || (uint64_t)st.st_size != size)
+	utimensat(AT_FDCWD, name_of(fd, name), t, 0);
+	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != size)
 		return err_set(err, -EIO, "the kernel shows a wrong disk size");
 	return 0;
 }
 
+static int prime(struct own *own, struct err *err)
+{
+	int fd = open_disk(own, O_PATH);
+	struct stat st;
+	int rc = fd < 0 ? fd : fstat(fd, &st) < 0 ? -errno : 0;
+
+	if (rc)
+		err_set_sys(err, rc, "the mount does not answer");
+	else
+		atomic_store(&own->dev, st.st_dev);
+	if (!rc && own->setup.writeback) {
+		widen_cache(st.st_dev);
+		rc = prime_size(own, fd, err);
+	}
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
 static void do_seek(struct own *own, const struct seek *s)
 {
-	int fd = open(own->path, O_RDONLY | O_CLOEXEC);
+	int fd = open_disk(own, O_RDONLY);
 	bool sent = false;
 
 	/* not fsync(): that waits for the inode's lock, which the kernel
@@ -173,20 +228,24 @@ int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence)
 void own_fix_size(struct own *own)
 {
 	uint64_t size = own->setup.size(own->setup.arg);
+	int fd = open_disk(own, O_PATH);
+	int rc = fd < 0 ? fd : set_size(fd, size);
 
-	if (truncate(own->path, (off_t)size) < 0)
+	if (fd >= 0)
+		close(fd);
+	if (rc && rc != -ENOTCONN)
 		log_limited(LOG_LEVEL_WARN, "the kernel shows a wrong size of "
 			    "the disk file, which cannot be set: %s",
-			    strerror(errno));
+			    strerror(-rc));
 }
 
 int own_sync(struct own *own)
 {
-	int fd = open(own->path, O_RDONLY | O_CLOEXEC);
+	int fd = open_disk(own, O_RDONLY);
 	int rc = 0;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	if (fsync(fd) < 0)
 		rc = -errno;
 	close(fd);

@@ -8,11 +8,15 @@
  * - SEEK_DATA and SEEK_HOLE: the kernel does not send its dirty pages first,
  *   so pages not sent yet would look like a hole. Make it send them.
  * - At the end: make it send all it holds, and close.
+ *
+ * When the mount is taken away its path leads to what it covered, perhaps the
+ * image itself: nothing is done to a file that is not the mount's [own.c].
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "fuse/fuselib.h"
@@ -21,6 +25,7 @@ struct own;
 
 struct own_setup {
 	const char *path; /* of the disk file, through the mount */
+	dev_t below;	  /* the device of what the mount covers */
 	uint64_t (*size)(void *arg); /* of the disk, now */
 	int64_t mtime_ns;
 	bool writeback;
@@ -47,7 +52,7 @@ int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence);
 void own_fix_size(struct own *own);
 
 /* Make the kernel send all dirty pages of the disk; waits, as own_fix_size()
- * does. 0 or -errno. */
+ * does. 0 or -errno; -ENOTCONN: it is not mounted there any more. */
 int own_sync(struct own *own);
 
 /* End the thread; requests not answered yet are answered. */

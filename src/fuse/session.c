@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "core/admin/repair.h"
@@ -28,6 +29,7 @@ struct session {
 	struct opts *o;
 	struct ops_server server;
 	char *disk_path;
+	dev_t below; /* the device of what the mount covers */
 	struct fuse_session *se;
 	struct ready ready;
 	struct signals signals;
@@ -177,6 +179,7 @@ static int start_own(struct session *s)
 {
 	struct own_setup setup = {
 		.path = s->disk_path,
+		.below = s->below,
 		.size = on_size,
 		.mtime_ns = image_mtime_ns(s->server.img),
 		.writeback = s->server.writeback,
@@ -312,6 +315,7 @@ static int tear_down(struct session *s)
 
 static int bring_up(struct session *s, struct err *err)
 {
+	struct stat st;
 	int rc = mountpoint_check(s->o->mountpoint, s->o->nonempty, &s->layout,
 				  err);
 
@@ -327,6 +331,8 @@ static int bring_up(struct session *s, struct err *err)
 		s->disk_path = NULL;
 		return err_set(err, -ENOMEM, "out of memory");
 	}
+	if (!stat(s->o->mountpoint, &st))
+		s->below = st.st_dev;
 	rc = attach_new(&s->se, &s->server, s->o, err);
 	if (!rc)
 		rc = attach_mount(s->se, s->o, err);

@@ -2,7 +2,7 @@
 # Mount the image on itself: the path is the raw disk while it lasts, and the
 # qcow2 file again afterwards.
 . "$(dirname "$0")/functions.sh"
-requires fuse qemu-img helpers
+requires fuse qemu-img helpers fusermount3 perl
 
 disk=img
 oracle=raw
@@ -23,3 +23,22 @@ mount_image img "$PWD/img" -o ro
 same_file img raw
 umount_wait img
 check_clean img
+
+# Taken away while a program writes behind the end: the kernel is told the size
+# again, the file below is left alone.
+qemu-img create -q -f qcow2 -o preallocation=full full 1M
+size=$(stat -c %s full)
+[ "$size" -gt 1048576 ] || fail "the image is no larger than its disk"
+mount_image full full --pidfile pid
+server=$(cat pid)
+# no descriptor may be closed before, for that sends what is written
+perl -e 'open(F, "+<", "full") && sysseek(F, 1 << 20, 0) &&
+	syswrite(F, "x" x 65536) == 65536 && open(R, ">", "written") or die $!;
+	select(undef, undef, undef, 0.05) until -e "away"' &
+at_end_kill $!
+wait_for 20 test -e written
+fusermount3 -uz full
+: >away
+wait_for 20 gone "$server"
+[ "$(stat -c %s full)" = "$size" ] || fail "the image was cut off: $(stat -c %s full)"
+check_clean full
