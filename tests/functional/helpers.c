@@ -435,6 +435,8 @@ static const struct {
 	{ "load-verify", 10, helpers_load_verify },
 	{ "watch", 3, helpers_watch },
 	{ "commit", 2, helpers_commit },
+	{ "soak", 5, helpers_soak },
+	{ "soak-read", 3, helpers_soak_read },
 };
 
 int main(int argc, char **argv)

@@ -31,3 +31,5 @@ int helpers_load_at(int argc, char **argv);
 int helpers_load_verify(int argc, char **argv);
 int helpers_watch(int argc, char **argv);
 int helpers_commit(int argc, char **argv);
+int helpers_soak(int argc, char **argv);
+int helpers_soak_read(int argc, char **argv);
