@@ -180,12 +180,20 @@ static void op_release(fuse_req_t req, fuse_ino_t ino,
 	reply_status(req, 0);
 }
 
+/* How much of LEN bytes at OFF is inside the disk? */
+static uint64_t inside(struct ops_server *s, uint64_t off, uint64_t len)
+{
+	uint64_t end = image_size(s->img);
+
+	return off < end ? NUM_MIN(len, end - off) : 0;
+}
+
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t at,
 		    struct fuse_file_info *fi)
 {
 	struct ops_server *s = server_of(req);
 	uint64_t off = (uint64_t)at;
-	uint64_t end = image_size(s->img);
+	size_t n;
 	void *buf;
 	int rc;
 
@@ -193,18 +201,16 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t at,
 		ops_tree_read(req, ino, len, off, fi);
 		return;
 	}
-	if (off >= end) {
-		fuse_reply_buf(req, NULL, 0);
-		return;
-	}
-	len = NUM_MIN(len, end - off);
 	buf = reply_buffer(len);
-	rc = buf ? image_read(s->img, buf, len, off) : -ENOMEM;
-	complain("read", len, off, rc);
+	do { /* again, if the disk becomes smaller meanwhile */
+		n = inside(s, off, len);
+		rc = !n ? 0 : buf ? image_read(s->img, buf, n, off) : -ENOMEM;
+	} while (rc == -ERANGE);
+	complain("read", n, off, rc);
 	if (rc)
 		reply_status(req, rc);
 	else
-		fuse_reply_buf(req, buf, len);
+		fuse_reply_buf(req, buf, n);
 }
 
 /* A write that starts at or past the end, or none at all. */
@@ -225,20 +231,19 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 {
 	struct ops_server *s = server_of(req);
 	uint64_t off = (uint64_t)at;
-	uint64_t end = image_size(s->img);
 	size_t n;
 	int rc;
 
-	if (s->growable && off + len > end) {
+	if (s->growable && off + len > image_size(s->img))
 		(void)!grow(s, off + len);
-		end = image_size(s->img);
-	}
-	if (off >= end || len == 0) {
+	do { /* again, if the disk becomes smaller meanwhile */
+		n = inside(s, off, len);
+		rc = image_write(s->img, buf, n, off);
+	} while (rc == -ERANGE);
+	if (!n) {
 		write_outside(s, req, len, fi);
 		return;
 	}
-	n = NUM_MIN(len, end - off);
-	rc = image_write(s->img, buf, n, off);
 	if (!rc && (s->flush_each_write || (fi->flags & O_DSYNC)))
 		rc = image_flush(s->img);
 	complain("write", n, off, rc);
@@ -287,30 +292,30 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t at,
 {
 	struct ops_server *s = server_of(req);
 	uint64_t off = (uint64_t)at;
-	uint64_t len = (uint64_t)length;
-	uint64_t end = image_size(s->img);
+	uint64_t len;
 	bool punch = mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
 	bool keep = mode & FALLOC_FL_KEEP_SIZE;
-	int rc = 0;
+	int rc;
 
 	/* room for later writes is not promised, so it is not pretended */
 	if (!punch && (mode & ~FALLOC_FL_KEEP_SIZE) != FALLOC_FL_ZERO_RANGE) {
 		reply_status(req, -EOPNOTSUPP);
 		return;
 	}
-	if (!keep && !num_range_inside(off, len, end)) {
+	if (!keep && !num_range_inside(off, (uint64_t)length,
+				       image_size(s->img))) {
 		reply_status(req, -EFBIG);
 		return;
 	}
-	if (off < end) {
-		len = NUM_MIN(len, end - off);
+	do {
+		len = inside(s, off, (uint64_t)length);
 		rc = image_zero(s->img, off, len, punch);
-		if (!rc && (s->flush_each_write || (fi->flags & O_DSYNC)))
-			rc = image_flush(s->img);
-		complain(punch ? "discard" : "zeroing", len, off, rc);
-		if (!rc)
-			node_touch(node_get(&s->nodes, ino));
-	}
+	} while (rc == -ERANGE);
+	if (!rc && len && (s->flush_each_write || (fi->flags & O_DSYNC)))
+		rc = image_flush(s->img);
+	complain(punch ? "discard" : "zeroing", len, off, rc);
+	if (!rc && len)
+		node_touch(node_get(&s->nodes, ino));
 	reply_status(req, rc);
 }
 

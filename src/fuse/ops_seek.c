@@ -6,22 +6,30 @@
 #include "fuse/ops_tree.h"
 #include "fuse/reply.h"
 
-/* The first offset >= OFF that is data or is a hole; the size if none is. */
+static bool is_data(const struct image_extent *e)
+{
+	return e->kind == IMAGE_EXTENT_DATA ||
+	       e->kind == IMAGE_EXTENT_COMPRESSED;
+}
+
+/* The first offset >= *OFF that is data (-ENXIO: none is) or is a hole, which
+ * the end is too. */
 static int seek_in_image(struct image *img, bool data, uint64_t *off)
 {
-	uint64_t end = image_size(img);
 	struct image_extent e;
+	uint64_t end;
 	int rc;
 
-	for (; *off < end; *off += e.len) {
+	while (*off < (end = image_size(img))) {
 		rc = image_map(img, *off, end - *off, &e);
-		if (rc)
+		if (rc == -ERANGE)
+			continue; /* it has just become smaller */
+		if (rc || data == is_data(&e))
 			return rc;
-		if (data == (e.kind == IMAGE_EXTENT_DATA ||
-			     e.kind == IMAGE_EXTENT_COMPRESSED))
-			break;
+		*off += e.len;
 	}
-	return 0;
+	*off = end;
+	return data ? -ENXIO : 0;
 }
 
 /* A file of END bytes: by the mapping of IMG, or all of it is data (NULL). */
@@ -34,8 +42,6 @@ static void answer(fuse_req_t req, struct image *img, uint64_t end,
 		rc = seek_in_image(img, whence == SEEK_DATA, &off);
 	else if (whence == SEEK_HOLE)
 		off = end;
-	if (!rc && off >= end && whence == SEEK_DATA)
-		rc = -ENXIO;
 	if (rc)
 		reply_status(req, rc);
 	else

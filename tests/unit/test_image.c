@@ -279,6 +279,33 @@ START_TEST(contradiction)
 }
 END_TEST
 
+/* A request for what the disk does not have any more is refused, and says
+ * nothing about the image. */
+START_TEST(outside)
+{
+	static const uint64_t at[] = { 1 << 20, 2 << 20, 1ULL << 40, 1ULL << 63 };
+	struct image_extent e;
+
+	build(3, 1 << 20);
+	imgbuild_finish(&b);
+	open_rw();
+	for (size_t i = 0; i < sizeof(at) / sizeof(*at); i++) {
+		ck_assert_int_eq(image_read(img, buf, 1, at[i]), -ERANGE);
+		ck_assert_int_eq(image_write(img, buf, 1, at[i]), -ERANGE);
+		ck_assert_int_eq(image_zero(img, at[i], 1, true), -ERANGE);
+		ck_assert_int_eq(image_map(img, at[i], 1, &e), -ERANGE);
+		ck_assert_int_eq(image_write(img, buf, 2, at[i] - 1), -ERANGE);
+	}
+	ck_assert_int_eq(image_map(img, 0, UINT64_MAX, &e), 0);
+	ck_assert_uint_eq(e.len, 1 << 20);
+	ck_assert(!image_corrupt(img));
+	ck_assert_int_eq(image_write(img, "z", 1, (1 << 20) - 1), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	fini();
+}
+END_TEST
+
 START_TEST(map)
 {
 	uint64_t at, pos = 0;
@@ -587,6 +614,6 @@ START_TEST(failed_sync)
 END_TEST
 
 SUITE_MAIN("image", refused, roots_without_counts, open_faults, readonly,
-	   autoclear, contradiction, map, map_host,
+	   autoclear, contradiction, outside, map, map_host,
 	   map_host_broken, map_chain, facts, committer, full_host,
 	   failed_sync)

@@ -128,15 +128,17 @@ int64_t image_mtime_ns(struct image *img);
 struct hostfile *image_file(const struct image *img);
 
 /*
- * Read LEN bytes at OFF into BUF; the range lies inside the disk. 0, -EIO
- * (host error, broken compressed data), -EUCLEAN (the image contradicts
- * itself there), -ENOMEM. On error BUF is undefined.
+ * Read LEN bytes at OFF into BUF. 0, -ERANGE (not inside the disk, which another
+ * thread may just have made smaller; nothing was done), -EIO (host error, broken
+ * compressed data), -EUCLEAN (the image contradicts itself there), -ENOMEM. On
+ * error BUF is undefined.
  */
 int image_read(struct image *img, void *buf, size_t len, uint64_t off);
 
 /*
  * Write LEN bytes at OFF. 0, -EROFS, -ENOSPC (that write alone; what was there
- * before is kept or partly overwritten), -EIO, -EUCLEAN, -ENOMEM.
+ * before is kept or partly overwritten), -ERANGE as image_read(), -EIO, -EUCLEAN,
+ * -ENOMEM.
  */
 int image_write(struct image *img, const void *buf, size_t len, uint64_t off);
 
@@ -194,8 +196,8 @@ struct image_extent {
 			     a hole there, so it reads as zero */
 };
 
-/* What stands at OFF (inside the disk), up to MAX bytes (> 0); neighbours of
- * one kind are merged. Whole unallocated L1 ranges cost one step. */
+/* What stands at OFF, up to MAX bytes (> 0); neighbours of one kind are merged.
+ * Whole unallocated L1 ranges cost one step. Errors as image_read(). */
 int image_map(struct image *img, uint64_t off, uint64_t max,
 	      struct image_extent *out);
 

@@ -3,17 +3,29 @@
 
 #include <errno.h>
 
+#include "base/num.h"
 #include "core/data/detect.h"
 #include "core/data/read.h"
 #include "core/data/write.h"
 #include "core/data/zero.h"
 #include "core/image/open.h"
 
+/* Inside the gate: may a request go there? Who sends it has seen the size
+ * outside, and the disk may have become smaller since. */
+static int check_range(const struct image *img, uint64_t off, uint64_t len)
+{
+	if (img->view.gone)
+		return -ESTALE;
+	return num_range_inside(off, len, img->geom.size) ? 0 : -ERANGE;
+}
+
 int image_read(struct image *img, void *buf, size_t len, uint64_t off)
 {
 	struct epoch_ticket t = gate_enter(img);
-	int r = img->view.gone ? -ESTALE
-			       : read_range(&img->disk, buf, len, off);
+	int r = check_range(img, off, len);
+
+	if (r == 0)
+		r = read_range(&img->disk, buf, len, off);
 
 	gate_leave(img, t);
 	if (r == -EUCLEAN)
@@ -28,19 +40,24 @@ struct change {
 	bool unmap;
 };
 
+static int apply_inside(struct image *img, const struct change *c)
+{
+	bitmaps_touch(img, c->off, c->len);
+	if (c->buf && img->detect_zeroes)
+		return detect_write(&img->disk, c->buf, c->len, c->off,
+				    img->detect_zeroes == IMAGE_DETECT_UNMAP);
+	if (c->buf)
+		return write_range(&img->disk, c->buf, c->len, c->off);
+	return zero_range(&img->disk, c->off, c->len, c->unmap);
+}
+
 static int apply(struct image *img, const struct change *c)
 {
 	struct epoch_ticket t = gate_enter(img);
-	int r;
+	int r = check_range(img, c->off, c->len);
 
-	bitmaps_touch(img, c->off, c->len);
-	if (c->buf && img->detect_zeroes)
-		r = detect_write(&img->disk, c->buf, c->len, c->off,
-				 img->detect_zeroes == IMAGE_DETECT_UNMAP);
-	else if (c->buf)
-		r = write_range(&img->disk, c->buf, c->len, c->off);
-	else
-		r = zero_range(&img->disk, c->off, c->len, c->unmap);
+	if (r == 0)
+		r = apply_inside(img, c);
 	gate_leave(img, t);
 	return r;
 }

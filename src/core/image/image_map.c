@@ -91,10 +91,12 @@ static int map_one(struct image *img, uint64_t off, uint64_t max,
 		   unsigned depth, struct image_extent *out)
 {
 	struct epoch_ticket t = gate_enter(img);
+	uint64_t size = img->geom.size;
 	struct extent e;
-	int r = img->view.gone ? -ESTALE
-			       : l2map_lookup(&img->meta, off, max, &e);
+	int r = img->view.gone ? -ESTALE : off >= size ? -ERANGE : 0;
 
+	if (r == 0)
+		r = l2map_lookup(&img->meta, off, NUM_MIN(max, size - off), &e);
 	gate_leave(img, t);
 	if (r < 0)
 		return r;
