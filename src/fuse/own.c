@@ -12,19 +12,23 @@
 
 #include "base/lock.h"
 #include "base/log.h"
+#include "fuse/jobs.h"
 
 #define NS 1000000000LL
 
 struct seek {
+	struct job job; /* closing FD, at last */
 	struct seek *next;
 	fuse_req_t req;
 	uint64_t off;
 	int whence;
+	int fd;
 };
 
 struct own {
 	struct own_setup setup; /* const after start */
 	char *path;		/* const after start */
+	struct jobs *closer;	/* const after start */
 	pthread_t thread;
 	_Atomic dev_t dev; /* of the mount; 0 until it has answered */
 
@@ -140,21 +144,31 @@ static int prime(struct own *own, struct err *err)
 	return rc;
 }
 
-static void do_seek(struct own *own, const struct seek *s)
+static void run_close(struct job *job)
 {
-	int fd = open_disk(own, O_RDONLY);
+	struct seek *s = (struct seek *)job;
+
+	if (s->fd >= 0)
+		close(s->fd);
+	free(s);
+}
+
+static void do_seek(struct own *own, struct seek *s)
+{
 	bool sent = false;
 
 	/* not fsync(): that waits for the inode's lock, which the kernel
-	 * holds until the seek is answered; so does close() */
-	if (fd >= 0)
-		sent = !sync_file_range(fd, 0, 0,
+	 * holds until the seek is answered */
+	s->fd = open_disk(own, O_RDONLY);
+	if (s->fd >= 0)
+		sent = !sync_file_range(s->fd, 0, 0,
 					SYNC_FILE_RANGE_WAIT_BEFORE |
 					SYNC_FILE_RANGE_WRITE |
 					SYNC_FILE_RANGE_WAIT_AFTER);
 	own->setup.seek(own->setup.arg, s->req, s->off, s->whence, sent);
-	if (fd >= 0)
-		close(fd);
+	/* so does close(), and the next seek may hold that lock by now */
+	s->job.run = run_close;
+	jobs_add(own->closer, &s->job);
 }
 
 static void *run(void *arg)
@@ -171,7 +185,6 @@ static void *run(void *arg)
 			own->seeks = s->next;
 			lock_drop(&own->lock);
 			do_seek(own, s);
-			free(s);
 			lock_take(&own->lock);
 		} else {
 			lock_cond_wait(&own->changed, &own->lock);
@@ -183,6 +196,7 @@ static void *run(void *arg)
 
 static void destroy(struct own *own)
 {
+	jobs_stop(own->closer);
 	lock_cond_fini(&own->changed);
 	lock_fini(&own->lock);
 	free(own->path);
@@ -200,8 +214,9 @@ int own_start(struct own **out, const struct own_setup *setup)
 	own->path = strdup(setup->path);
 	lock_init(&own->lock);
 	lock_cond_init(&own->changed);
-	rc = own->path ? -pthread_create(&own->thread, NULL, run, own) :
-			 -ENOMEM;
+	rc = own->path ? jobs_start(&own->closer) : -ENOMEM;
+	if (!rc)
+		rc = -pthread_create(&own->thread, NULL, run, own);
 	if (rc) {
 		destroy(own);
 		return rc;

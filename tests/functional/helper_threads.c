@@ -170,3 +170,41 @@ int helpers_threads(int argc, char **argv)
 	free(t.mutex);
 	return t.bad != 0;
 }
+
+/* --- SEEK_DATA by several at once ---------------------------------------------- */
+
+static void *seeker(void *arg)
+{
+	uint64_t off = (uintptr_t)arg * BLOCK;
+	int fd = helpers_open(t.path, NULL);
+	char buf[BLOCK];
+
+	memset(buf, 'x', sizeof(buf));
+	for (uint64_t k = 0; k < t.ops; k++) {
+		helpers_pwrite(fd, buf, sizeof(buf), off);
+		if (lseek(fd, (off_t)off, SEEK_DATA) != (off_t)off)
+			helpers_die("SEEK_DATA");
+	}
+	close(fd);
+	return NULL;
+}
+
+/* seekers FILE THREADS N: each writes and seeks N times */
+int helpers_seekers(int argc, char **argv)
+{
+	uint64_t n = helpers_num(argv[2]);
+	pthread_t *tids = calloc(n, sizeof(*tids));
+
+	(void)argc;
+	t.path = argv[1];
+	t.ops = helpers_num(argv[3]);
+	if (!tids)
+		helpers_die("memory");
+	for (uint64_t i = 0; i < n; i++)
+		if (pthread_create(&tids[i], NULL, seeker, (void *)(i + 1)))
+			helpers_die("pthread_create");
+	for (uint64_t i = 0; i < n; i++)
+		pthread_join(tids[i], NULL);
+	free(tids);
+	return 0;
+}

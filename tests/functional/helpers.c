@@ -430,6 +430,7 @@ static const struct {
 	{ "stamp", 6, helpers_stamp },
 	{ "stampcheck", 3, helpers_stampcheck },
 	{ "threads", 6, helpers_threads },
+	{ "seekers", 4, helpers_seekers },
 	{ "load-write", 6, helpers_load_write },
 	{ "load-at", 2, helpers_load_at },
 	{ "load-verify", 10, helpers_load_verify },

@@ -26,6 +26,7 @@ uint64_t helpers_random(uint64_t *state);
 int helpers_stamp(int argc, char **argv);
 int helpers_stampcheck(int argc, char **argv);
 int helpers_threads(int argc, char **argv);
+int helpers_seekers(int argc, char **argv);
 int helpers_load_write(int argc, char **argv);
 int helpers_load_at(int argc, char **argv);
 int helpers_load_verify(int argc, char **argv);

@@ -60,3 +60,14 @@ mount_image big mnt -o ro
 [ "$("$HELPERS" seek mnt data 0)" = ENXIO ] || fail "data in an empty disk"
 [ "$("$HELPERS" seek mnt hole 5000G)" = $((5000 << 30)) ] || fail "hole in an empty disk"
 umount_wait mnt
+
+# Several programs seek at once while they write. A hang would last for ever, in
+# the kernel: then the server has to go.
+rm -f img
+qemu-img create -q -f qcow2 img 1M
+mount_pid img mnt
+"$HELPERS" seekers mnt 4 "$(pick 100 300 5000)" &
+seekers=$!
+wait_for 60 gone $seekers || { kill -9 "$daemon"; fail "seekers hang"; }
+wait $seekers || fail "seekers exit $?"
+umount_wait mnt
