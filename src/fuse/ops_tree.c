@@ -94,8 +94,12 @@ static int set_attr(struct ops_server *s, fuse_ino_t ino,
 void ops_tree_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st,
 		      int to_set, struct fuse_file_info *fi)
 {
-	int rc = set_attr(server_of(req), ino, st, to_set);
+	struct ops_server *s = server_of(req);
+	int rc;
 
+	if (own_is_sizing(s->own, fuse_req_ctx(req)->pid))
+		to_set &= ~FUSE_SET_ATTR_SIZE;
+	rc = set_attr(s, ino, st, to_set);
 	if (rc)
 		reply_status(req, rc);
 	else

@@ -31,6 +31,7 @@ struct own {
 	struct jobs *closer;	/* const after start */
 	pthread_t thread;
 	_Atomic dev_t dev; /* of the mount; 0 until it has answered */
+	atomic_int sizing; /* the thread that tells the kernel the size, or 0 */
 
 	struct lock lock; /* guards what follows */
 	struct lock_cond changed;
@@ -95,11 +96,20 @@ static const char *name_of(int fd, char buf[32])
 	return buf;
 }
 
-static int set_size(int fd, uint64_t size)
+static int set_size(struct own *own, int fd, uint64_t size)
 {
 	char name[32];
+	int rc;
 
-	return truncate(name_of(fd, name), (off_t)size) < 0 ? -errno : 0;
+	atomic_store(&own->sizing, gettid());
+	rc = truncate(name_of(fd, name), (off_t)size) < 0 ? -errno : 0;
+	atomic_store(&own->sizing, 0);
+	return rc;
+}
+
+bool own_is_sizing(struct own *own, pid_t thread)
+{
+	return thread && thread == atomic_load(&own->sizing);
 }
 
 /*
@@ -112,7 +122,7 @@ static int prime_size(struct own *own, int fd, struct err *err)
 	struct timespec t[2];
 	struct stat st;
 	char name[32];
-	int rc = set_size(fd, size);
+	int rc = set_size(own, fd, size);
 
 	if (rc)
 		return err_set_sys(err, rc,
@@ -244,7 +254,7 @@ void own_fix_size(struct own *own)
 {
 	uint64_t size = own->setup.size(own->setup.arg);
 	int fd = open_disk(own, O_PATH);
-	int rc = fd < 0 ? fd : set_size(fd, size);
+	int rc = fd < 0 ? fd : set_size(own, fd, size);
 
 	if (fd >= 0)
 		close(fd);

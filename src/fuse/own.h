@@ -44,6 +44,13 @@ int own_start(struct own **out, const struct own_setup *setup);
 int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence);
 
 /*
+ * Does THREAD (of fuse_req_ctx) tell the kernel the size just now? What it names
+ * may be what the size was a moment before: it is not a wish, and the answer
+ * tells what the size is.
+ */
+bool own_is_sizing(struct own *own, pid_t thread);
+
+/*
  * The kernel believes in a size of its own: a write beyond the end has grown it,
  * or the disk has got another one. Set it right, and drop cached pages beyond.
  * Waits for the disk's inode lock: not from a thread that serves requests, nor

@@ -107,3 +107,32 @@ mount_image img mnt -o ro,growable
 ! truncate -s 100M mnt 2>/dev/null || fail "grown although read-only"
 umount_wait mnt
 same_content img raw
+
+# The server tells the kernel the size that a snapshot has brought back. Somebody
+# makes the disk larger before it gets there: that stays.
+if command -v strace >/dev/null; then
+	rm -f img
+	qemu-img create -q -f qcow2 img 8M
+	qemu-img snapshot -c s img
+	mount_pid img mnt -o growable,shrinkable
+	strace -f -e trace=truncate -e inject=truncate:delay_enter=1500000 \
+		-o trace -p "$daemon" 2>strace.err &
+	tracer=$!
+	at_end_kill $tracer
+	wait_for 10 grep -q attached strace.err || fail "strace: $(cat strace.err)"
+	"$RAWCOW" snapshot -a s mnt &
+	applying=$!
+	sleep 0.7
+	truncate -s 16M mnt
+	"$HELPERS" write mnt 12M 1M 5
+	wait $applying || fail "apply exits $?"
+	kill $tracer
+	wait $tracer || :
+	[ "$(stat -c %s mnt)" = $((16 << 20)) ] || fail "size $(stat -c %s mnt)"
+	truncate -s 16M raw2
+	"$HELPERS" write raw2 12M 1M 5
+	same_file mnt raw2
+	umount_wait mnt
+	check_clean img
+	same_content img raw2
+fi
