@@ -35,8 +35,8 @@ static bool send_to(const char *addr, unsigned len, enum ctl_kind kind,
 
 void ctl_init(struct ctl *c)
 {
+	*c = (struct ctl){ .next = 0 };
 	lock_init(&c->lock);
-	c->addr_len = 0;
 }
 
 void ctl_fini(struct ctl *c)
@@ -46,15 +46,20 @@ void ctl_fini(struct ctl *c)
 
 void ctl_commit(struct ctl *c, struct image *img, struct ctl_request *req)
 {
+	struct ctl_waiting *w;
+
 	req->pid = getpid();
 	req->result = image_commit_all(img);
 	req->hello = 0;
 	if (req->addr_len == 0 || req->addr_len > CTL_ADDR_MAX)
 		return;
 	req->hello = send_to(req->addr, req->addr_len, CTL_HELLO, 0);
+	if (!req->hello)
+		return;
 	lock_take(&c->lock);
-	memcpy(c->addr, req->addr, CTL_ADDR_MAX);
-	c->addr_len = req->hello ? req->addr_len : 0;
+	w = &c->waiting[c->next++ % CTL_WAITING_MAX];
+	memcpy(w->addr, req->addr, CTL_ADDR_MAX);
+	w->len = req->addr_len;
 	lock_drop(&c->lock);
 }
 
@@ -177,7 +182,9 @@ void ctl_check(struct image *img, struct ctl_check *out)
 void ctl_bye(struct ctl *c, int result)
 {
 	lock_take(&c->lock);
-	if (c->addr_len)
-		send_to(c->addr, c->addr_len, CTL_BYE, result);
+	for (unsigned i = 0; i < CTL_WAITING_MAX; i++)
+		if (c->waiting[i].len)
+			send_to(c->waiting[i].addr, c->waiting[i].len, CTL_BYE,
+				result);
 	lock_drop(&c->lock);
 }

@@ -104,11 +104,19 @@ struct ctl_message {
 	int32_t result; /* CTL_BYE: of the last commit */
 };
 
-/* The server's side: who waits for its end. */
-struct ctl {
-	struct lock lock; /* guards the address */
+/* The server's side: who waits for its end, the newest of them. Several may:
+ * each tries to unmount what others still use. */
+#define CTL_WAITING_MAX 16
+
+struct ctl_waiting {
 	char addr[CTL_ADDR_MAX];
-	unsigned addr_len;
+	unsigned len; /* 0: nobody */
+};
+
+struct ctl {
+	struct lock lock; /* guards the addresses */
+	struct ctl_waiting waiting[CTL_WAITING_MAX];
+	unsigned next; /* the oldest */
 };
 
 void ctl_init(struct ctl *c);
@@ -126,5 +134,5 @@ void ctl_status(struct image *img, struct ctl_status *st);
 /* Check IMG and fill OUT. */
 void ctl_check(struct image *img, struct ctl_check *out);
 
-/* The image is closed, with RESULT: tell who waits. */
+/* The image is closed, with RESULT: tell all who wait. */
 void ctl_bye(struct ctl *c, int result);

@@ -39,6 +39,18 @@ umount_wait mnt
 check_clean img
 same_content img raw
 
+# Two wait for it to be free, the later one gives up: the other hears the end.
+mount_image img mnt
+exec 3<mnt
+"$RAWCOW" umount mnt 2>err 3<&- &
+first=$!
+sleep 0.3
+timeout -s KILL 0.3 "$RAWCOW" umount mnt 2>/dev/null 3<&- || :
+exec 3<&-
+wait $first || fail "the first of two: exit $?: $(cat err)"
+! is_mounted "$tmp/mnt" || fail "still mounted"
+check_clean img
+
 : >plain
 mkdir folder
 for what in plain folder none /; do
