@@ -266,14 +266,16 @@ struct snapdir_file {
 	struct snapdir_file *prev, *next;
 };
 
-/* F uses the view that others have open, or else VIEW (may be NULL). */
+/* F uses the view that others have open, or else VIEW (may be NULL). Not if the
+ * snapshot is gone meanwhile: a new one may have got its id and place, and VIEW
+ * would be of that. */
 static bool join(struct snapdir_file *f, struct image *view)
 {
 	struct snapdir *d = f->d;
 	struct snap *s = f->s;
 
 	lock_take(&d->lock);
-	if (!s->view)
+	if (!s->view && !s->gone)
 		s->view = view;
 	f->view = s->view;
 	if (f->view) {
@@ -295,10 +297,10 @@ static int open_view(struct snapdir_file *f)
 	r = view_open(&mine, f->d->img, &key, VIEW_HOLD, NULL);
 	if (r < 0)
 		return r;
-	(void)join(f, mine);
+	r = join(f, mine) ? 0 : -ENOENT;
 	if (f->view != mine)
 		view_close(mine);
-	return 0;
+	return r;
 }
 
 void snapdir_close(struct snapdir_file *f)
