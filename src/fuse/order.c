@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -117,9 +118,26 @@ static int save_cache(struct order *w)
 	return rc;
 }
 
+/* The kernel tells of a close() only after it has returned: who has just read a
+ * snapshot and then deletes it shall not be told that it is in use. */
+#define CLOSE_TRIES 10
+#define CLOSE_PAUSE_NS 20000000L
+
+/* After *TRIES of them RC is final. */
+static bool closes_soon(int rc, unsigned *tries)
+{
+	const struct timespec pause = { .tv_nsec = CLOSE_PAUSE_NS };
+
+	if (rc != -EBUSY || ++*tries >= CLOSE_TRIES)
+		return false;
+	nanosleep(&pause, NULL);
+	return true;
+}
+
 static void obey(struct order *w)
 {
 	struct ctl_order *o = &w->o;
+	unsigned tries = 0;
 
 	o->result = 0;
 	if (o->verb == CTL_SNAPSHOT_APPLY)
@@ -129,8 +147,12 @@ static void obey(struct order *w)
 		(void)!own_sync(w->s->own);
 	else if (o->verb != CTL_SNAPSHOT_DELETE && !o->result)
 		o->result = save_cache(w);
-	if (!o->result)
+	if (o->result)
+		return;
+	do
 		ctl_obey(w->s->img, o);
+	while (o->verb == CTL_SNAPSHOT_DELETE &&
+	       closes_soon(o->result, &tries));
 }
 
 /* The disk is another one: tell the kernel its size, then drop all pages, so
@@ -298,8 +320,12 @@ static void run_rmdir(struct job *job)
 	struct change *c = (struct change *)job;
 	struct ops_server *s = c->s;
 	struct err err = { "" };
-	int rc = snapshot_delete_this(s->img, &c->snap, &err);
+	unsigned tries = 0;
+	int rc;
 
+	do
+		rc = snapshot_delete_this(s->img, &c->snap, &err);
+	while (closes_soon(rc, &tries));
 	log_change(c, "rmdir", rc, &err);
 	if (!rc)
 		(void)snapdir_refresh(&s->snaps, NULL, NULL);

@@ -99,10 +99,21 @@ head -c 4096 <&8 | cmp -n 4096 - one.raw
 "$RAWCOW" snapshot -a 4 mnt
 same_file mnt/disk.raw two.raw
 exec 8<&-
-wait_for 5 rmdir $snaps/one
+rmdir $snaps/one
 ! stat $snaps/one 2>/dev/null || fail "still there"
 ! stat $snaps/@1 2>/dev/null || fail "the link is still there"
 same_file $snaps/@3/disk.raw two.raw
+
+# right after them: the kernel tells of a close later
+for ((i = 0; i < $(pick 20 50 1000); i++)); do
+	mkdir $snaps/short
+	cat $snaps/short/disk.raw >/dev/null
+	if ((i % 2)); then
+		rmdir $snaps/short || fail "round $i"
+	else
+		"$RAWCOW" snapshot -d short mnt || fail "round $i"
+	fi
+done
 
 # by command: names come and go at once, a negative entry too
 ! stat $snaps/cmd 2>/dev/null || fail "what is that?"
