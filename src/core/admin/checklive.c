@@ -44,17 +44,6 @@ static void drop_found(struct live *l)
 	l->n = 0;
 }
 
-/* Have the image alone, with all of it on disk and nothing to be freed. */
-static int stop(struct live *l, struct err *err)
-{
-	int r;
-
-	gate_close(l->img);
-	l->closed = true;
-	r = writeback_all(&l->img->meta);
-	return r < 0 ? err_set_sys(err, r, "cannot commit") : 0;
-}
-
 static void let_go(void *arg)
 {
 	struct live *l = arg;
@@ -64,12 +53,29 @@ static void let_go(void *arg)
 	l->closed = false;
 }
 
-static void watch(struct live *l, struct refwatch *w)
+/* Have the image alone, with all of it on disk and nothing to be freed. */
+static int stop(struct live *l, struct err *err)
+{
+	int r;
+
+	gate_close(l->img);
+	l->closed = true;
+	r = writeback_all(&l->img->meta);
+	if (r == 0)
+		return 0;
+	let_go(l);
+	return err_set_sys(err, r, "cannot commit");
+}
+
+static void watch(struct live *l, bool on)
 {
 	struct meta *m = &l->img->meta;
 
 	lock_take(&m->lock);
-	m->refcount.watch = w;
+	if (on)
+		refwatch_begin(&m->refcount.watch, &l->watch);
+	else
+		refwatch_end(&m->refcount.watch, &l->watch);
 	lock_drop(&m->lock);
 }
 
@@ -126,15 +132,15 @@ static int attempt(struct live *l, struct checkwalk *w, bool alone)
 
 	if (r < 0)
 		return r;
-	watch(l, &l->watch);
+	watch(l, true);
 	r = check_run(w);
 	if (alone)
 		let_go(l);
 	else if (!l->closed && stop(l, w->err) < 0)
 		r = -EIO;
-	watch(l, NULL);
+	watch(l, false);
 	let_go(l);
-	refwatch_end(&l->watch);
+	refwatch_sort(&l->watch);
 	return r == 0 && !alone && tables_moved(l, w) ? -EAGAIN : r;
 }
 

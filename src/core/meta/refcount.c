@@ -135,8 +135,7 @@ static int change_run(struct meta *m, uint64_t hidx, uint64_t n, bool add,
 			return r;
 		step = NUM_MIN(n - *done, slice_entries(m) - i);
 		r = change_slice(m, s, i, step, add);
-		if (m->refcount.watch)
-			refwatch_note(m->refcount.watch, hidx + *done, step);
+		refwatch_note(m->refcount.watch, hidx + *done, step);
 		if (r == 0 && !add)
 			end_roles(m, s, i, hidx + *done, step);
 		tablecache_put(m->refcount.blocks, s);

@@ -1,13 +1,24 @@
 #include "core/meta/refwatch.h"
 
 #include <stdlib.h>
+#include <utlist.h>
 
 #include "base/mem.h"
 #include "base/num.h"
 
 #define RANGES_MAX (4U << 20) /* 64 MiB */
 
-void refwatch_note(struct refwatch *w, uint64_t hidx, uint64_t n)
+void refwatch_begin(struct refwatch **all, struct refwatch *w)
+{
+	LL_PREPEND(*all, w);
+}
+
+void refwatch_end(struct refwatch **all, struct refwatch *w)
+{
+	LL_DELETE(*all, w);
+}
+
+static void note(struct refwatch *w, uint64_t hidx, uint64_t n)
 {
 	struct refwatch_range *last = w->n ? &w->r[w->n - 1] : NULL;
 
@@ -23,6 +34,14 @@ void refwatch_note(struct refwatch *w, uint64_t hidx, uint64_t n)
 	w->r[w->n++] = (struct refwatch_range){ hidx, n };
 }
 
+void refwatch_note(struct refwatch *all, uint64_t hidx, uint64_t n)
+{
+	struct refwatch *w;
+
+	LL_FOREACH(all, w)
+		note(w, hidx, n);
+}
+
 static int order(const void *a, const void *b)
 {
 	const struct refwatch_range *x = a;
@@ -31,7 +50,7 @@ static int order(const void *a, const void *b)
 	return (x->hidx > y->hidx) - (x->hidx < y->hidx);
 }
 
-void refwatch_end(struct refwatch *w)
+void refwatch_sort(struct refwatch *w)
 {
 	size_t to = 0;
 

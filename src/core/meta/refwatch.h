@@ -1,9 +1,9 @@
 /*
  * refwatch: which clusters' refcounts change while somebody watches, such as a
  * check of the running image: whatever it finds about other clusters is true at
- * any moment of the watch.
+ * any moment of the watch. Several may watch at a time.
  *
- * All functions but refwatch_has() need meta.lock.
+ * refwatch_begin(), _note() and _end() need meta.lock.
  */
 #pragma once
 
@@ -19,13 +19,20 @@ struct refwatch {
 	struct refwatch_range *r; /* as they came; sorted by refwatch_end() */
 	size_t n, cap;
 	bool lost; /* no memory for all: nothing can be said */
+	struct refwatch *next;
 };
 
-/* The counts of N clusters from HIDX change. */
-void refwatch_note(struct refwatch *w, uint64_t hidx, uint64_t n);
+/* Watch from now on, with the others in *ALL. W is empty. */
+void refwatch_begin(struct refwatch **all, struct refwatch *w);
 
-/* No more notes come: sort and merge, so that refwatch_has() can be asked. */
-void refwatch_end(struct refwatch *w);
+/* The counts of N clusters from HIDX change: tell ALL. */
+void refwatch_note(struct refwatch *all, uint64_t hidx, uint64_t n);
+
+/* Watch no longer. */
+void refwatch_end(struct refwatch **all, struct refwatch *w);
+
+/* After the end: sort and merge, so that refwatch_has() can be asked. */
+void refwatch_sort(struct refwatch *w);
 void refwatch_fini(struct refwatch *w);
 
 /* Has the count of HIDX changed? */
