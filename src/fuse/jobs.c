@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/lock.h"
@@ -14,6 +13,7 @@ struct jobs {
 	struct lock_cond changed;
 	struct job *first, **last;
 	bool stop;
+	bool joined; /* who ends it */
 };
 
 static struct job *next_job(struct jobs *j)
@@ -67,24 +67,37 @@ int jobs_start(struct jobs **out)
 	return 0;
 }
 
-void jobs_add(struct jobs *j, struct job *job)
+bool jobs_add(struct jobs *j, struct job *job)
 {
+	bool taken;
+
 	job->next = NULL;
 	lock_take(&j->lock);
-	*j->last = job;
-	j->last = &job->next;
-	lock_cond_wake_all(&j->changed);
+	taken = !j->stop;
+	if (taken) {
+		*j->last = job;
+		j->last = &job->next;
+		lock_cond_wake_all(&j->changed);
+	}
 	lock_drop(&j->lock);
+	return taken;
 }
 
-void jobs_stop(struct jobs *j)
+void jobs_end(struct jobs *j)
 {
-	if (!j)
+	if (!j || j->joined)
 		return;
 	lock_take(&j->lock);
 	j->stop = true;
 	lock_cond_wake_all(&j->changed);
 	lock_drop(&j->lock);
 	pthread_join(j->thread, NULL);
-	destroy(j);
+	j->joined = true;
+}
+
+void jobs_stop(struct jobs *j)
+{
+	jobs_end(j);
+	if (j)
+		destroy(j);
 }

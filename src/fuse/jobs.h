@@ -12,6 +12,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 struct jobs;
 
 /* The first member of what is to be done. */
@@ -23,8 +25,12 @@ struct job {
 /* -ENOMEM, -EAGAIN. */
 int jobs_start(struct jobs **out);
 
-/* Have JOB run after those added before it. */
-void jobs_add(struct jobs *jobs, struct job *job);
+/* Have JOB run after those added before it. False: the thread has ended, JOB
+ * stays the caller's. */
+bool jobs_add(struct jobs *jobs, struct job *job);
 
-/* Run what is left and end the thread. JOBS may be NULL. */
+/* Run what is left and end the thread; it takes no more. JOBS may be NULL. */
+void jobs_end(struct jobs *jobs);
+
+/* jobs_end(), unless that was done, and free JOBS. */
 void jobs_stop(struct jobs *jobs);

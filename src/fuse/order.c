@@ -53,7 +53,8 @@ void order_fix_size(struct ops_server *s)
 	}
 	f->job.run = run_fix;
 	f->s = s;
-	jobs_add(s->work, &f->job);
+	if (!jobs_add(s->work, &f->job))
+		free(f);
 }
 
 /* --- who must not have the disk --------------------------------------------------- */
@@ -222,8 +223,8 @@ static void run_order(struct job *job)
 		disk_changed(w->s);
 	else if (!w->o.result && is_snapshots(&w->o) && names_changed(w)) {
 		job->run = run_tell;
-		jobs_add(w->s->tell, job);
-		return;
+		if (jobs_add(w->s->tell, job))
+			return;
 	}
 	answer(w);
 }
@@ -240,7 +241,10 @@ void order_take(struct ops_server *s, fuse_req_t req, const struct ctl_order *o)
 	w->s = s;
 	w->req = req;
 	w->o = *o;
-	jobs_add(s->work, &w->job);
+	if (jobs_add(s->work, &w->job))
+		return;
+	reply_status(req, -ENOTCONN);
+	free(w);
 }
 
 /* --- folders ------------------------------------------------------------------------- */
@@ -348,6 +352,15 @@ static struct change *new_change(struct ops_server *s, fuse_req_t req,
 	return c;
 }
 
+static void start(struct change *c)
+{
+	if (jobs_add(c->s->work, &c->job))
+		return;
+	reply_status(c->req, -ENOTCONN);
+	snaptable_fini(&c->snap);
+	free(c);
+}
+
 void order_mkdir(struct ops_server *s, fuse_req_t req, const char *name)
 {
 	char plain[SNAPNAME_MAX + 1];
@@ -364,7 +377,7 @@ void order_mkdir(struct ops_server *s, fuse_req_t req, const char *name)
 		return;
 	}
 	c->job.run = run_mkdir;
-	jobs_add(s->work, &c->job);
+	start(c);
 }
 
 void order_rmdir(struct ops_server *s, fuse_req_t req, const char *name)
@@ -378,5 +391,5 @@ void order_rmdir(struct ops_server *s, fuse_req_t req, const char *name)
 		return;
 	}
 	c->job.run = run_rmdir;
-	jobs_add(s->work, &c->job);
+	start(c);
 }

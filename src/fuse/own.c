@@ -37,6 +37,7 @@ struct own {
 	struct lock_cond changed;
 	struct seek *seeks; /* newest first: the kernel sends one at a time */
 	bool stop;
+	bool joined; /* who ends it */
 };
 
 /*
@@ -178,7 +179,7 @@ static void do_seek(struct own *own, struct seek *s)
 	own->setup.seek(own->setup.arg, s->req, s->off, s->whence, sent);
 	/* so does close(), and the next seek may hold that lock by now */
 	s->job.run = run_close;
-	jobs_add(own->closer, &s->job);
+	(void)!jobs_add(own->closer, &s->job); /* it ends after this thread */
 }
 
 static void *run(void *arg)
@@ -238,16 +239,21 @@ int own_start(struct own **out, const struct own_setup *setup)
 int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence)
 {
 	struct seek *s = malloc(sizeof(*s));
+	bool stop;
 
 	if (!s)
 		return -ENOMEM;
 	*s = (struct seek){ .req = req, .off = off, .whence = whence };
 	lock_take(&own->lock);
+	stop = own->stop;
 	s->next = own->seeks;
-	own->seeks = s;
+	if (!stop)
+		own->seeks = s;
 	lock_cond_wake_all(&own->changed);
 	lock_drop(&own->lock);
-	return 0;
+	if (stop)
+		free(s);
+	return stop ? -ENOTCONN : 0;
 }
 
 void own_fix_size(struct own *own)
@@ -277,12 +283,21 @@ int own_sync(struct own *own)
 	return rc;
 }
 
-void own_stop(struct own *own)
+void own_end(struct own *own)
 {
+	if (own->joined)
+		return;
 	lock_take(&own->lock);
 	own->stop = true;
 	lock_cond_wake_all(&own->changed);
 	lock_drop(&own->lock);
 	pthread_join(own->thread, NULL);
+	own->joined = true;
+	jobs_end(own->closer);
+}
+
+void own_stop(struct own *own)
+{
+	own_end(own);
 	destroy(own);
 }

@@ -40,7 +40,8 @@ struct own_setup {
 /* Start the thread; SETUP is copied, the path too. -ENOMEM, -EAGAIN. */
 int own_start(struct own **out, const struct own_setup *setup);
 
-/* Have SETUP's seek() called for REQ soon. -ENOMEM. */
+/* Have SETUP's seek() called for REQ soon. -ENOMEM; -ENOTCONN: the thread has
+ * ended. */
 int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence);
 
 /*
@@ -62,5 +63,9 @@ void own_fix_size(struct own *own);
  * does. 0 or -errno; -ENOTCONN: it is not mounted there any more. */
 int own_sync(struct own *own);
 
-/* End the thread; requests not answered yet are answered. */
+/* End the thread; requests not answered yet are answered. The others here, which
+ * run in their caller's thread, still work. */
+void own_end(struct own *own);
+
+/* own_end(), unless that was done, and free OWN. */
 void own_stop(struct own *own);

@@ -133,12 +133,15 @@ static void on_end(void *arg)
 	int rc;
 
 	ready_notify("STOPPING=1");
-	if (atomic_load(&s->startup_rc))
-		return;
-	rc = own_sync(s->server.own);
+	rc = atomic_load(&s->startup_rc) ? 0 : own_sync(s->server.own);
 	if (rc && rc != -ENOTCONN)
 		log_line(LOG_LEVEL_ERROR, "the kernel could not write all it "
 			 "held: %s", strerror(-rc));
+	/* Their calls come back as requests. Nor would closing the device make
+	 * these fail with clone_fd: each request not answered holds it open. */
+	jobs_end(s->server.work);
+	jobs_end(s->server.tell);
+	own_end(s->server.own);
 }
 
 /* The own thread: the mount answers, or does not. */

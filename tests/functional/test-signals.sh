@@ -59,3 +59,28 @@ exec 8>&-
 umount -l mnt 2>/dev/null || fusermount3 -uz mnt
 check_not_corrupt img
 same_content img raw
+
+# In the middle of orders, of which some wait their turn, and of much to save for
+# each of them. What hangs, hangs in the kernel: no SIGKILL ends it.
+rm -rf img
+mkdir dir
+for opts in rw clone_fd; do
+	rm -f img
+	qemu-img create -q -f qcow2 img 256M
+	mount_pid img dir -o $opts
+	orders=()
+	for i in 1 2 3; do
+		while "$RAWCOW" snapshot -c s$i dir && "$RAWCOW" snapshot -d s$i dir; do
+			:
+		done 2>/dev/null &
+		orders+=($!)
+	done
+	while "$HELPERS" write dir/disk.raw 100M 40M 1; do :; done 2>/dev/null &
+	orders+=($!)
+	sleep 0.5
+	kill -TERM "$daemon"
+	wait_for 15 gone "$daemon" || fail "$opts: does not end while it takes orders"
+	wait "${orders[@]}" || :
+	! is_mounted "$tmp/dir" || fail "$opts: still mounted"
+	check_clean img
+done
