@@ -240,10 +240,11 @@ static int make(void *arg, FILE *f)
 	return r == -ENOTSUP ? -EIO : r;
 }
 
-int bitmapdir_open(struct bitmapdir *d, fuse_ino_t ino, struct textfile **out)
+int bitmapdir_open(struct bitmapdir *d, fuse_ino_t ino, struct textfiles *all,
+		   struct textfile **out)
 {
 	autofree char *name = stored_name(d, ino);
 	struct output o = { .d = d, .name = name };
 
-	return name ? textfile_open(out, make, &o) : -ENOENT;
+	return name ? textfile_open(all, out, make, &o) : -ENOENT;
 }

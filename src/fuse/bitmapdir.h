@@ -50,4 +50,5 @@ int bitmapdir_entry(struct bitmapdir *d, uint64_t *pos,
 		    char name[SNAPNAME_MAX + 1], struct stat *st);
 
 /* -ENOENT; -EIO: its bits mean nothing, logged; -EFBIG. */
-int bitmapdir_open(struct bitmapdir *d, fuse_ino_t ino, struct textfile **out);
+int bitmapdir_open(struct bitmapdir *d, fuse_ino_t ino, struct textfiles *all,
+		   struct textfile **out);

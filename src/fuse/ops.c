@@ -342,6 +342,7 @@ void ops_server_init(struct ops_server *s)
 	ctl_init(&s->ctl);
 	snapdir_init(&s->snaps);
 	bitmapdir_init(&s->bitmaps);
+	textfile_init(&s->open_texts);
 	atomic_init(&s->kernel_writeback, false);
 	atomic_init(&s->writers, 0);
 	atomic_init(&s->opens, 0);
@@ -351,6 +352,7 @@ void ops_server_init(struct ops_server *s)
 
 void ops_server_fini(struct ops_server *s)
 {
+	textfile_fini(&s->open_texts);
 	bitmapdir_fini(&s->bitmaps);
 	snapdir_fini(&s->snaps);
 	ctl_fini(&s->ctl);

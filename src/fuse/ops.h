@@ -37,6 +37,7 @@ struct ops_server {
 	struct snapdir snaps;
 	struct bitmapdir bitmaps;
 	const struct textfile_maker *texts; /* of the files in .rawcow/ */
+	struct textfiles open_texts;
 	atomic_bool kernel_writeback; /* the kernel has it on */
 	atomic_uint opens;	      /* open handles of files */
 	_Atomic int64_t used;	      /* when the last one was opened or

@@ -42,11 +42,11 @@ static int open_text(struct ops_server *s, fuse_ino_t ino,
 	struct text t = { .s = s };
 
 	if (ino >= BITMAPDIR_INO)
-		return bitmapdir_open(&s->bitmaps, ino, out);
+		return bitmapdir_open(&s->bitmaps, ino, &s->open_texts, out);
 	if (!nd || nd->kind != NODE_TEXT)
 		return -EISDIR;
 	t.i = nd->text;
-	return textfile_open(out, make_text, &t);
+	return textfile_open(&s->open_texts, out, make_text, &t);
 }
 
 static int open_any(struct ops_server *s, fuse_ino_t ino,
@@ -91,7 +91,7 @@ void ops_tree_release(struct ops_server *s, fuse_ino_t ino,
 	if (ino >= SNAPDIR_INO)
 		snapdir_close(handle(fi));
 	else
-		textfile_close(handle(fi));
+		textfile_close(&s->open_texts, handle(fi));
 }
 
 static void read_snapshot(fuse_req_t req, struct snapdir_file *f, size_t len,

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/lock.h"
 #include "core/image/image.h"
 #include "fuse/ctl.h"
 
@@ -22,13 +23,23 @@ struct textfile_maker {
 
 struct textfile;
 
+/* Those that are open; a program may still have some when the mount ends. */
+struct textfiles {
+	struct lock lock; /* a leaf; guards the list */
+	struct textfile *open;
+};
+
+void textfile_init(struct textfiles *all);
+/* No more requests: close what is left open. */
+void textfile_fini(struct textfiles *all);
+
 /*
  * Have MAKE write to a file in memory. Its errors; -ENOMEM, -EFBIG. Who makes
  * a text that may be large looks at textfile_full() now and then.
  */
-int textfile_open(struct textfile **out, int (*make)(void *arg, FILE *f),
-		  void *arg);
-void textfile_close(struct textfile *t);
+int textfile_open(struct textfiles *all, struct textfile **out,
+		  int (*make)(void *arg, FILE *f), void *arg);
+void textfile_close(struct textfiles *all, struct textfile *t);
 
 bool textfile_full(FILE *f);
 
