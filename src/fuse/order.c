@@ -254,7 +254,7 @@ struct change {
 	struct ops_server *s;
 	fuse_req_t req;
 	char name[SNAPNAME_MAX + 1]; /* of the folder */
-	struct snapshot snap;	     /* to delete */
+	struct snapshot snap;	     /* to delete, once it is found */
 };
 
 /* What mkdir(2) and rmdir(2) say of it. */
@@ -319,23 +319,34 @@ static void run_mkdir(struct job *job)
 	free(c);
 }
 
+/* The name is looked up here, where nothing else changes snapshots: a new one may
+ * get the id and the place of one that was deleted. */
+static int unmake(struct change *c, struct err *err)
+{
+	int rc = snapdir_find(&c->s->snaps, c->name, &c->snap);
+	unsigned tries = 0;
+
+	if (rc)
+		return rc;
+	do
+		rc = snapshot_delete_this(c->s->img, &c->snap, err);
+	while (closes_soon(rc, &tries));
+	snaptable_fini(&c->snap);
+	log_change(c, "rmdir", rc, err);
+	return rc;
+}
+
 static void run_rmdir(struct job *job)
 {
 	struct change *c = (struct change *)job;
 	struct ops_server *s = c->s;
 	struct err err = { "" };
-	unsigned tries = 0;
-	int rc;
+	int rc = unmake(c, &err);
 
-	do
-		rc = snapshot_delete_this(s->img, &c->snap, &err);
-	while (closes_soon(rc, &tries));
-	log_change(c, "rmdir", rc, &err);
 	if (!rc)
 		(void)snapdir_refresh(&s->snaps, NULL, NULL);
 	node_touch(node_get(&s->nodes, s->snaps.ino));
 	reply_status(c->req, folder_error(rc));
-	snaptable_fini(&c->snap);
 	free(c);
 }
 
@@ -357,7 +368,6 @@ static void start(struct change *c)
 	if (jobs_add(c->s->work, &c->job))
 		return;
 	reply_status(c->req, -ENOTCONN);
-	snaptable_fini(&c->snap);
 	free(c);
 }
 
@@ -382,12 +392,13 @@ void order_mkdir(struct ops_server *s, fuse_req_t req, const char *name)
 
 void order_rmdir(struct ops_server *s, fuse_req_t req, const char *name)
 {
-	struct change *c = new_change(s, req, name);
-	int rc = c ? snapdir_find(&s->snaps, name, &c->snap) : -ENOMEM;
+	struct change *c = NULL;
+	int rc = strlen(name) > SNAPNAME_MAX ? -ENOENT : 0;
 
-	if (rc) {
-		reply_status(req, rc);
-		free(c);
+	if (!rc)
+		c = new_change(s, req, name);
+	if (!c) {
+		reply_status(req, rc ? rc : -ENOMEM);
 		return;
 	}
 	c->job.run = run_rmdir;
