@@ -1,6 +1,7 @@
 #include "fuse/attach.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 
 #include "base/mem.h"
 #include "fuse/fuselog.h"
+#include "fuse/mountpoint.h"
 
 /* A line of fuse.conf, as fusermount3 reads it. */
 static bool line_allows_other(char *line)
@@ -91,4 +93,26 @@ int attach_mount(struct fuse_session *se, const struct opts *o,
 		return err_set(err, -EIO, "cannot mount on %s%s",
 			       o->mountpoint, fuselog_complaint());
 	return 0;
+}
+
+/* libfuse unmounts by name, unless it sees that the connection is gone: put
+ * something in its place that looks so. */
+static void disconnect(struct fuse_session *se)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return;
+	close(fds[0]);
+	dup3(fds[1], fuse_session_fd(se), O_CLOEXEC);
+	close(fds[1]);
+}
+
+void attach_unmount(struct fuse_session *se, const struct opts *o, dev_t dev)
+{
+	struct mountpoint mp;
+
+	if (dev && mountpoint_find(o->mountpoint, &mp) && mp.dev != dev)
+		disconnect(se);
+	fuse_session_unmount(se);
 }

@@ -17,3 +17,9 @@ int attach_new(struct fuse_session **out, struct ops_server *server,
 /* Mount SE at O->mountpoint. -EPERM, -ENOENT (no /dev/fuse), -EIO, with text. */
 int attach_mount(struct fuse_session *se, const struct opts *o,
 		 struct err *err);
+
+/*
+ * Take the mount of device DEV (0: not known) away, and end the connection: what
+ * the kernel still asks fails. A mount that stands in its place by now stays.
+ */
+void attach_unmount(struct fuse_session *se, const struct opts *o, dev_t dev);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -43,9 +44,13 @@ static bool parse_line(char *line, const char *path, struct mountpoint *out)
 	char *save;
 	char *word = strtok_r(line, " ", &save);
 	char *type, *source;
+	unsigned dev[2] = { 0, 0 };
 
-	for (int i = 0; i < 4 && word; i++)
+	for (int i = 0; i < 4 && word; i++) {
 		word = strtok_r(NULL, " ", &save);
+		if (i == 1 && word)
+			sscanf(word, "%u:%u", &dev[0], &dev[1]);
+	}
 	if (!word || !rest)
 		return false;
 	unescape(word);
@@ -56,6 +61,7 @@ static bool parse_line(char *line, const char *path, struct mountpoint *out)
 	if (!type || !source)
 		return false;
 	unescape(source);
+	out->dev = makedev(dev[0], dev[1]);
 	snprintf(out->fstype, sizeof(out->fstype), "%s", type);
 	snprintf(out->source, sizeof(out->source), "%s", source);
 	word = strtok_r(NULL, "\n", &save);

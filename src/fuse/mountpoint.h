@@ -19,6 +19,7 @@ int mountpoint_check(const char *path, bool nonempty,
 		     enum node_layout *layout, struct err *err);
 
 struct mountpoint {
+	dev_t dev;
 	uid_t owner_uid; /* who mounted */
 	gid_t owner_gid;
 	char fstype[32];

@@ -283,6 +283,11 @@ int own_sync(struct own *own)
 	return rc;
 }
 
+dev_t own_dev(const struct own *own)
+{
+	return atomic_load(&own->dev);
+}
+
 void own_end(struct own *own)
 {
 	if (own->joined)

@@ -63,6 +63,9 @@ void own_fix_size(struct own *own);
  * does. 0 or -errno; -ENOTCONN: it is not mounted there any more. */
 int own_sync(struct own *own);
 
+/* The device of the mount; 0: it has not answered yet. */
+dev_t own_dev(const struct own *own);
+
 /* End the thread; requests not answered yet are answered. The others here, which
  * run in their caller's thread, still work. */
 void own_end(struct own *own);

@@ -302,7 +302,8 @@ static int tear_down(struct session *s)
 	if (s->mounted && !s->server.readonly)
 		image_commit_all(s->server.img);
 	if (s->mounted)
-		fuse_session_unmount(s->se);
+		attach_unmount(s->se, s->o,
+			       s->own_started ? own_dev(s->server.own) : 0);
 	/* a call of its own that still hung has failed by now */
 	jobs_stop(s->server.work);
 	jobs_stop(s->server.tell);

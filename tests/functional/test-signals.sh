@@ -84,3 +84,16 @@ for opts in rw clone_fd; do
 	! is_mounted "$tmp/dir" || fail "$opts: still mounted"
 	check_clean img
 done
+
+# Taken away before, and another mount in its place: that one is not the server's.
+[ "$(id -u)" = 0 ] || exit 0
+mkdir over
+mount_pid img over
+exec 8<over/disk.raw
+umount -l over
+mount -t tmpfs none over
+kill -TERM "$daemon"
+wait_for 10 gone "$daemon" || fail "the server of a mount that is gone stays"
+mountpoint -q over || fail "a mount of somebody else was taken away"
+exec 8<&-
+umount over
