@@ -11,6 +11,53 @@
 #include "fuse/fuselog.h"
 #include "fuse/mountpoint.h"
 
+/* --- what the kernel finds ------------------------------------------------- */
+
+static void set_cache_mode(struct ops_server *v, enum opts_cache mode)
+{
+	bool through = mode == OPTS_CACHE_WRITETHROUGH ||
+		       mode == OPTS_CACHE_DIRECTSYNC;
+
+	v->direct_io = mode == OPTS_CACHE_NONE || mode == OPTS_CACHE_DIRECTSYNC;
+	v->flush_each_write = through;
+	v->writeback = !through && !v->direct_io && !v->readonly;
+}
+
+static void set_nodes(struct ops_server *v, const struct opts *o,
+		      enum node_layout layout)
+{
+	mode_t mask = o->has_umask ? o->umask : 0077;
+	struct node_owner owner = { .uid = o->uid, .gid = o->gid };
+
+	if (v->readonly)
+		mask |= 0222;
+	owner.file_mode = 0666 & ~mask;
+	owner.folder_mode = 0777 & ~mask;
+	node_table_init(&v->nodes, layout, &owner, image_mtime_ns(v->img));
+	for (unsigned i = 0; v->texts[i].name; i++)
+		node_add_text(&v->nodes, i, v->texts[i].name, &owner,
+			      image_mtime_ns(v->img));
+	v->snaps.img = v->bitmaps.img = v->img;
+	v->snaps.ino = v->nodes.snapshots;
+	v->bitmaps.ino = v->nodes.bitmaps;
+	v->snaps.uid = v->bitmaps.uid = owner.uid;
+	v->snaps.gid = v->bitmaps.gid = owner.gid;
+	v->snaps.file_mode = v->bitmaps.file_mode = owner.file_mode & ~0222U;
+	v->snaps.folder_mode = owner.folder_mode & ~0222U;
+}
+
+void attach_setup(struct ops_server *v, const struct opts *o,
+		  enum node_layout layout)
+{
+	v->readonly = image_readonly(v->img);
+	v->growable = o->growable;
+	v->shrinkable = o->shrinkable;
+	set_cache_mode(v, o->cache);
+	set_nodes(v, o, layout);
+}
+
+/* --- the mount ------------------------------------------------------------- */
+
 /* A line of fuse.conf, as fusermount3 reads it. */
 static bool line_allows_other(char *line)
 {

@@ -1,11 +1,16 @@
 /*
- * attach: joining the kernel. What libfuse and mount(2) are told, from the
- * user's options.
+ * attach: joining the kernel: what it finds, what libfuse and mount(2) are
+ * told, all by the user's options; and parting from it.
  */
 #pragma once
 
 #include "fuse/ops.h"
 #include "fuse/opts.h"
+
+/* Set what V shows of v->img: as what (LAYOUT), whose, and what of it the kernel
+ * may keep. */
+void attach_setup(struct ops_server *v, const struct opts *o,
+		  enum node_layout layout);
 
 /*
  * Make libfuse's session, whose requests SERVER answers. *OUT is the caller's,

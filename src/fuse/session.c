@@ -73,43 +73,7 @@ static int open_image(struct session *s, struct err *err)
 	if (image_readonly_reason(s->server.img))
 		log_line(LOG_LEVEL_WARN, "%s is read-only: %s", s->o->image,
 			 image_readonly_reason(s->server.img));
-	s->server.readonly = image_readonly(s->server.img);
-	s->server.growable = s->o->growable;
-	s->server.shrinkable = s->o->shrinkable;
 	return 0;
-}
-
-static void set_cache_mode(struct ops_server *v, enum opts_cache mode)
-{
-	bool through = mode == OPTS_CACHE_WRITETHROUGH ||
-		       mode == OPTS_CACHE_DIRECTSYNC;
-
-	v->direct_io = mode == OPTS_CACHE_NONE || mode == OPTS_CACHE_DIRECTSYNC;
-	v->flush_each_write = through;
-	v->writeback = !through && !v->direct_io && !v->readonly;
-}
-
-static void set_nodes(struct session *s)
-{
-	struct ops_server *v = &s->server;
-	mode_t mask = s->o->has_umask ? s->o->umask : 0077;
-	struct node_owner owner = { .uid = s->o->uid, .gid = s->o->gid };
-
-	if (v->readonly)
-		mask |= 0222;
-	owner.file_mode = 0666 & ~mask;
-	owner.folder_mode = 0777 & ~mask;
-	node_table_init(&v->nodes, s->layout, &owner, image_mtime_ns(v->img));
-	for (unsigned i = 0; v->texts[i].name; i++)
-		node_add_text(&v->nodes, i, v->texts[i].name, &owner,
-			      image_mtime_ns(v->img));
-	v->snaps.img = v->bitmaps.img = v->img;
-	v->snaps.ino = v->nodes.snapshots;
-	v->bitmaps.ino = v->nodes.bitmaps;
-	v->snaps.uid = v->bitmaps.uid = owner.uid;
-	v->snaps.gid = v->bitmaps.gid = owner.gid;
-	v->snaps.file_mode = v->bitmaps.file_mode = owner.file_mode & ~0222U;
-	v->snaps.folder_mode = owner.folder_mode & ~0222U;
 }
 
 /* --- threads -------------------------------------------------------------- */
@@ -327,8 +291,7 @@ static int bring_up(struct session *s, struct err *err)
 		rc = open_image(s, err);
 	if (rc)
 		return rc;
-	set_cache_mode(&s->server, s->o->cache);
-	set_nodes(s);
+	attach_setup(&s->server, s->o, s->layout);
 	if (asprintf(&s->disk_path, "%s%s", s->o->mountpoint,
 		     s->layout == NODE_LAYOUT_FOLDER ? "/" NODE_DISK_NAME :
 						       "") < 0) {
