@@ -153,29 +153,46 @@ static int print_one(void *arg, const struct image_bitmap *b)
 	return 0;
 }
 
-static int list(const struct bitmap_args *a)
+/* ARRAY gets them, or NULL: they are printed, under a title unless *TITLED. */
+static int list_once(const struct bitmap_args *a, struct json_object *array,
+		     bool *titled, struct err *err)
 {
 	const struct image_opts opts = { .readonly = true,
 					 .no_backing = true,
 					 .no_key = true,
 					 .force_share = a->shared };
-	struct json_object *array = a->json ? json_object_new_array() : NULL;
+	char name[1024];
 	struct image *img;
-	struct err err = { "" };
-	int ret = image_open(&img, a->image, &opts, &err);
+	int ret = image_open(&img, a->image, &opts, err);
 
+	if (ret < 0)
+		return ret;
+	if (!array && !*titled)
+		printf("%-12s%-16s%s\n", "Granularity", "State", "Name");
+	*titled = true;
+	ret = image_bitmap_list(img, array ? add_json : print_one, array, err);
+	if (ret < 0)
+		err_wrap(err, "%s", err_escape(name, sizeof(name), a->image,
+					       strlen(a->image)));
+	image_close(img);
+	return ret;
+}
+
+static int list(const struct bitmap_args *a, bool mounted)
+{
+	struct json_object *array = a->json ? json_object_new_array() : NULL;
+	struct err err = { "" };
+	unsigned tries = 0;
+	bool titled = false;
+	int ret;
+
+	/* the list is read as a whole before the first of it is told */
+	do
+		ret = list_once(a, array, &titled, &err);
+	while (ret < 0 && mounted && mounted_again(&tries));
 	if (ret < 0) {
 		json_object_put(array);
 		return cmd_fail(NULL, &err);
-	}
-	if (!a->json)
-		printf("%-12s%-16s%s\n", "Granularity", "State", "Name");
-	ret = image_bitmap_list(img, a->json ? add_json : print_one, array,
-				&err);
-	image_close(img);
-	if (ret < 0) {
-		json_object_put(array);
-		return cmd_fail(a->image, &err);
 	}
 	if (a->json)
 		ret = json_print(array);
@@ -279,10 +296,10 @@ int cmd_bitmap(int argc, char **argv)
 	if (!cmd_parse(&spec, &a, argc, argv, &status))
 		return status;
 	if (!mounted_at(a.image, source, sizeof(source)))
-		return a.n ? change(&a) : list(&a);
+		return a.n ? change(&a) : list(&a, false);
 	if (a.n)
 		return change_mounted(&a);
 	a.image = source;
 	a.shared = true;
-	return list(&a);
+	return list(&a, true);
 }

@@ -101,7 +101,41 @@ static const struct args_spec spec = {
 	.check = check_args,
 };
 
-static int list(const struct snapshot_args *a)
+#define HEADER 512
+
+/* A change of snapshots is one of the header, and what the old one refers to
+ * stays until then: with the same header afterwards, all is of one moment. */
+static int read_once(struct hostfile *file, struct info *info, bool *moved,
+		     struct err *err)
+{
+	uint8_t before[HEADER], after[HEADER];
+	int ret = hostfile_pread(file, before, HEADER, 0, NULL);
+
+	if (ret < 0)
+		return err_set_sys(err, ret, "cannot read the header");
+	ret = info_read(info, file, err);
+	*moved = hostfile_pread(file, after, HEADER, 0, NULL) < 0 ||
+		 memcmp(before, after, HEADER) != 0;
+	return ret;
+}
+
+static int read_info(struct hostfile *file, struct info *info, bool mounted,
+		     struct err *err)
+{
+	unsigned tries = 0;
+	bool moved = false;
+	int ret;
+
+	while ((ret = read_once(file, info, &moved, err)) < 0 || moved) {
+		if (!mounted || !mounted_again(&tries))
+			break;
+		if (ret == 0)
+			info_fini(info);
+	}
+	return ret;
+}
+
+static int list(const struct snapshot_args *a, bool mounted)
 {
 	struct hostfile *file;
 	struct info info;
@@ -112,7 +146,7 @@ static int list(const struct snapshot_args *a)
 
 	if (ret < 0)
 		return cmd_fail(NULL, &err);
-	ret = info_read(&info, file, &err);
+	ret = read_info(file, &info, mounted, &err);
 	if (ret < 0) {
 		hostfile_close(file);
 		return cmd_fail(a->image, &err);
@@ -180,10 +214,10 @@ int cmd_snapshot(int argc, char **argv)
 	if (!cmd_parse(&spec, &a, argc, argv, &status))
 		return status;
 	if (!mounted_at(a.image, source, sizeof(source)))
-		return a.what == 'l' ? list(&a) : change(&a);
+		return a.what == 'l' ? list(&a, false) : change(&a);
 	if (a.what != 'l')
 		return change_mounted(&a);
 	a.image = source;
 	a.shared = true;
-	return list(&a);
+	return list(&a, true);
 }

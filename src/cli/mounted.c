@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -71,4 +72,16 @@ int mounted_check(const char *path, struct ctl_check *out, struct err *err)
 	if (r < 0)
 		return r;
 	return out->result < 0 ? err_set(err, out->result, "%s", out->text) : 0;
+}
+
+#define TRIES 20
+
+bool mounted_again(unsigned *tries)
+{
+	const struct timespec pause = { .tv_nsec = 10000000L };
+
+	if (++*tries >= TRIES)
+		return false;
+	nanosleep(&pause, NULL);
+	return true;
 }

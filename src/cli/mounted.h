@@ -24,3 +24,9 @@ int mounted_status(const char *path, struct ctl_status *st, struct err *err);
 /* Have the server of the mount at PATH check its image. 0, and OUT is filled;
  * -errno with text. */
 int mounted_check(const char *path, struct ctl_check *out, struct err *err);
+
+/*
+ * Who reads the file of a mounted image beside its server may meet it in the
+ * middle of a change. Wait a little, and try again? *TRIES starts at 0.
+ */
+bool mounted_again(unsigned *tries);

@@ -75,6 +75,35 @@ for ((k = 1; k <= n; k++)); do
 	done
 done
 
+# The lists, which are read from the file, while it changes.
+rm -rf img dir
+qemu-img create -q -f qcow2 img 16M
+mkdir dir
+mount_image img dir
+"$RAWCOW" snapshot -c stays dir
+"$RAWCOW" bitmap --add dir stays
+: >go
+(
+	while [ -e go ]; do
+		mkdir dir/snapshots/{a,b,c}
+		"$RAWCOW" bitmap --add dir a
+		"$RAWCOW" bitmap --remove dir a
+		rmdir dir/snapshots/{a,b,c}
+	done
+) 2>/dev/null &
+changes=$!
+at_end_kill $changes
+for ((k = 0; k < $(pick 20 80 2000); k++)); do
+	"$RAWCOW" snapshot -l dir >out 2>&1 || fail "list $k: $(cat out)"
+	grep -q ' stays ' out || fail "list $k: $(cat out)"
+	"$RAWCOW" bitmap --list dir >out 2>&1 || fail "bitmaps $k: $(cat out)"
+	grep -q ' stays' out || fail "bitmaps $k: $(cat out)"
+done
+rm go
+wait $changes || :
+umount_wait dir
+check_clean img
+
 # Two syncs, beyond the commit of what was written before.
 rm -f img
 qemu-img create -q -f qcow2 img 64M
