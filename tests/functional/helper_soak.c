@@ -361,17 +361,20 @@ static void run_all(struct soak *s, unsigned seconds, struct soak_worker *w,
 	puts("steps");
 }
 
-static void load_model(struct soak *s)
+/* From now on the disk is in use: say so. */
+static int load_model(struct soak *s)
 {
 	int fd = helpers_open(s->disk, "ro");
 
 	s->model = helpers_buffer(s->size);
 	helpers_pread(fd, s->model, s->size, 0);
-	close(fd);
+	puts("begun");
+	fflush(stdout);
+	return fd;
 }
 
 /* soak FOLDER SECONDS SEED OUT [WORDS]: OUT gets what the disk holds at the end.
- * WORDS: snapshots, growable */
+ * WORDS: snapshots, growable. Prints "begun" once the disk is open. */
 int helpers_soak(int argc, char **argv)
 {
 	const char *words = argc > 5 ? argv[5] : "";
@@ -393,6 +396,7 @@ int helpers_soak(int argc, char **argv)
 	};
 	unsigned n = sizeof(w) / sizeof(*w);
 	struct stat st;
+	int fd;
 
 	snprintf(s.disk, sizeof(s.disk), "%s/disk.raw", s.mnt);
 	if (stat(s.disk, &st))
@@ -402,9 +406,10 @@ int helpers_soak(int argc, char **argv)
 	s.growable = strstr(words, "growable");
 	if (!s.growable)
 		w[n - 1].run = NULL;
-	load_model(&s);
+	fd = load_model(&s);
 	run_all(&s, (unsigned)helpers_num(argv[2]), w, n);
 	save_model(&s, argv[4]);
 	free(s.model);
+	close(fd);
 	return 0;
 }

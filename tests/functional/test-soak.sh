@@ -26,7 +26,7 @@ soak()
 	"$HELPERS" soak mnt "$seconds" "$seed" raw "$words" >out 2>&1 &
 	job=$!
 	# in use: refused, and nobody notices
-	sleep 0.2
+	wait_for 30 grep -q begun out || fail "seed $seed: does not begin: $(cat out)"
 	"$RAWCOW" umount mnt 2>err || status=$?
 	wait $job || { cat out >&2; fail "seed $seed"; }
 	say "$(tail -n 1 out)"
