@@ -6,9 +6,9 @@
  * A session has three. "work" changes snapshots: it waits for the disk's inode
  * lock (fsync, truncate), so nothing that is asked for under that lock may need
  * it. own.h has one that waits for that lock too, and needs nothing else: it
- * closes what was opened to answer such a request. "tell" has the kernel forget names: it waits for a folder's lock, which
- * mkdir and rmdir hold until "work" has answered them; so "work" never waits
- * for "tell".
+ * closes what was opened to answer such a request. "tell" has the kernel forget
+ * names: it waits for a folder's lock, which mkdir and rmdir hold until "work"
+ * has answered them; so "work" never waits for "tell".
  */
 #pragma once
 
