@@ -166,7 +166,7 @@ hold() # MODE: QEMU holds the data file, through a copy of the image
 	echo length >&7
 	wait_for 10 grep -q MiB held || fail "qemu-io: $(cat held)"
 }
-let_go()
+release()
 {
 	exec 7>&-
 	wait $holder || true
@@ -177,7 +177,7 @@ mkfifo go
 for mode in ro rw; do
 	hold $mode
 	locks_of $holder >locks.qemu
-	let_go
+	release
 	mount_pid in/img mnt -o $mode
 	locks_of "$daemon" | diff locks.qemu - || fail "$mode: other locks than QEMU's"
 	[ -s locks.qemu ] || fail "QEMU holds no locks"
@@ -189,7 +189,7 @@ for mode in ro rw; do
 		else
 			refuses_mount "data file.*in use" in/img mnt -o $other
 		fi
-		let_go
+		release
 		mount_image in/img mnt -o $other
 		status=0
 		# shellcheck disable=SC2046

@@ -8,17 +8,7 @@ qemu-img create -q -f qcow2 img 1M
 truncate -s 1M raw
 mkdir dir
 
-# gone MOUNTPOINT: within ten seconds.
-gone()
-{
-	local i
-
-	for ((i = 0; i < 100; i++)); do
-		is_mounted "$tmp/$1" || return 0
-		sleep 0.1
-	done
-	return 1
-}
+unmounted() { ! is_mounted "$tmp/$1"; }
 
 for place in mnt dir; do
 	mount_image img $place -o idle_timeout=1 --pidfile pid
@@ -29,8 +19,8 @@ for place in mnt dir; do
 	sleep 3
 	is_mounted "$tmp/$place" || fail "$place has gone while it was in use"
 	exec 3>&-
-	gone $place || fail "$place is still there"
-	while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+	wait_for 10 unmounted $place || fail "$place is still there"
+	wait_for 10 gone "$pid" || fail "the server is still there"
 	[ ! -e pid ] || fail "the pidfile is still there"
 	check_clean img
 	same_content img raw

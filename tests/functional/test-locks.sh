@@ -13,10 +13,11 @@ mkfifo commands
 io_flags() { case $1 in ro) echo -r ;; share) echo "-r -U" ;; esac; }
 cow_flags() { case $1 in ro) echo -o ro ;; share) echo -o ro,force_share ;; esac; }
 
-# Hold the image until let_go; sets $holder to the process.
+# Hold the image until release(); sets $holder to the process.
 hold()
 {
 	if [ "$1" = qemu ]; then
+		rm -f held # what the one before has said
 		# shellcheck disable=SC2046
 		qemu-io -f qcow2 $(io_flags "$2") img <commands >held 2>&1 &
 		holder=$!
@@ -30,7 +31,7 @@ hold()
 		holder=$daemon
 	fi
 }
-let_go()
+release()
 {
 	if [ "$1" = qemu ]; then
 		exec 7>&-
@@ -75,7 +76,7 @@ for first_mode in ro rw share; do
 					fail "the holder $holder is not named: $(cat second)"
 			done
 		done
-		let_go $first
+		release $first
 	done
 done
 # shellcheck disable=SC2154
@@ -101,4 +102,4 @@ umount_wait mnt
 hold qemu ro
 mount_image img mnt2 -o ro,locking=off
 umount_wait mnt2
-let_go qemu
+release qemu
