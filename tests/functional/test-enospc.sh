@@ -6,6 +6,7 @@ requires root fuse qemu-img helpers
 
 disk=mnt
 oracle=raw
+piece=$(pick 1000000 300000 300000) # less than one request
 mkdir fs
 mount -t tmpfs -o size=32M none fs
 
@@ -39,7 +40,7 @@ for cache in none writeback; do
 		cmp -n $((failed / 512 * 512)) mnt raw
 		# The range that failed, again.
 		rm fs/ballast
-		both write $((failed / 512 * 512)) 299520 $((round + 30)) direct
+		both write $((failed / 512 * 512)) $((piece / 512 * 512)) $((round + 30)) direct
 		same_file mnt raw
 		# Make room in the image for the next round.
 		both fallocate punch 2M 20M

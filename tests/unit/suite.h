@@ -6,7 +6,17 @@
 #pragma once
 
 #include <check.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* Is RAWCOW_TEST_SCALE this: "small" (sanitizers), "full"? */
+static inline bool suite_scale_is(const char *what)
+{
+	const char *scale = getenv("RAWCOW_TEST_SCALE");
+
+	return scale && !strcmp(scale, what);
+}
 
 /* A test, and how often: _i counts in it. */
 struct suite_loop {
