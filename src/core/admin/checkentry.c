@@ -53,7 +53,7 @@ int checkentry_move(struct checkwalk *w, const struct checkentry *e,
 		.role = e->role,
 	};
 
-	return w->proposing ? checkfix_add(&w->fixes, &w->map, &fix) : 0;
+	return checkwalk_propose(w, &fix);
 }
 
 /* Zeroes, rather than what the backing file had there at some time. */
@@ -120,11 +120,16 @@ static uint64_t bitmap_for(const struct checkwalk *w,
 int checkentry_become(struct checkwalk *w, const struct checkentry *e,
 		      uint64_t raw)
 {
-	uint64_t bitmap = bitmap_for(w, e, raw);
+	const struct checkfix fix = {
+		.at = e->at,
+		.raw = raw,
+		.bitmap = bitmap_for(w, e, raw),
+		.with_bitmap = w->g.extended,
+		.role = e->role,
+	};
 
-	if (bitmap != e->bitmap)
-		return checkwalk_patch_wide(w, e->at, raw, bitmap, e->role);
-	return raw == e->raw ? 0 : checkwalk_patch(w, e->at, raw, e->role);
+	return raw == e->raw && fix.bitmap == e->bitmap ?
+		       0 : checkwalk_propose(w, &fix);
 }
 
 /* --- standard entries -------------------------------------------------------- */

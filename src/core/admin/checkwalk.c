@@ -153,24 +153,17 @@ int checkwalk_outside(struct checkwalk *w, uint64_t off, uint64_t len)
 	return 0;
 }
 
+int checkwalk_propose(struct checkwalk *w, const struct checkfix *fix)
+{
+	return w->proposing ? checkfix_add(&w->fixes, &w->map, fix) : 0;
+}
+
 int checkwalk_patch(struct checkwalk *w, uint64_t at, uint64_t raw,
 		    enum checkrole role)
 {
 	const struct checkfix fix = { .at = at, .raw = raw, .role = role };
 
-	return w->proposing ? checkfix_add(&w->fixes, &w->map, &fix) : 0;
-}
-
-int checkwalk_patch_wide(struct checkwalk *w, uint64_t at, uint64_t raw,
-			 uint64_t bitmap, enum checkrole role)
-{
-	const struct checkfix fix = { .at = at,
-				      .raw = raw,
-				      .bitmap = bitmap,
-				      .with_bitmap = true,
-				      .role = role };
-
-	return w->proposing ? checkfix_add(&w->fixes, &w->map, &fix) : 0;
+	return checkwalk_propose(w, &fix);
 }
 
 bool checkwalk_counted(const struct checkwalk *w, uint64_t hidx)

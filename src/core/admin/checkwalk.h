@@ -68,12 +68,11 @@ void checkwalk_report(struct checkwalk *w, enum problem_code code,
 int check_run(struct checkwalk *w);
 void checkwalk_fini(struct checkwalk *w);
 
-/* Propose to put RAW into the entry at AT, in a table of role ROLE. */
+/* Propose FIX, if a repair asks for proposals. 0 or -ENOMEM. */
+int checkwalk_propose(struct checkwalk *w, const struct checkfix *fix);
+/* The patch that puts RAW into the entry at AT, in a table of role ROLE. */
 int checkwalk_patch(struct checkwalk *w, uint64_t at, uint64_t raw,
 		    enum checkrole role);
-/* The same for an extended L2 entry, RAW and BITMAP at once. */
-int checkwalk_patch_wide(struct checkwalk *w, uint64_t at, uint64_t raw,
-			 uint64_t bitmap, enum checkrole role);
 
 /* Does [OFF, OFF + LEN) end less than one cluster behind the file's end? The
  * last cluster of a file may be cut short. */
