@@ -254,7 +254,6 @@ struct change {
 	struct ops_server *s;
 	fuse_req_t req;
 	char name[SNAPNAME_MAX + 1]; /* of the folder */
-	struct snapshot snap;	     /* to delete, once it is found */
 };
 
 /* What mkdir(2) and rmdir(2) say of it. */
@@ -323,15 +322,16 @@ static void run_mkdir(struct job *job)
  * get the id and the place of one that was deleted. */
 static int unmake(struct change *c, struct err *err)
 {
-	int rc = snapdir_find(&c->s->snaps, c->name, &c->snap);
+	struct snapshot snap;
+	int rc = snapdir_find(&c->s->snaps, c->name, &snap);
 	unsigned tries = 0;
 
 	if (rc)
 		return rc;
 	do
-		rc = snapshot_delete_this(c->s->img, &c->snap, err);
+		rc = snapshot_delete_this(c->s->img, &snap, err);
 	while (closes_soon(rc, &tries));
-	snaptable_fini(&c->snap);
+	snaptable_fini(&snap);
 	log_change(c, "rmdir", rc, err);
 	return rc;
 }
