@@ -3,12 +3,13 @@
  * serves requests may not do: use the mount itself, or wait for a lock that the
  * kernel holds while a request is under way.
  *
- * A session has three. "work" changes snapshots: it waits for the disk's inode
+ * A session has four. "work" changes snapshots: it waits for the disk's inode
  * lock (fsync, truncate), so nothing that is asked for under that lock may need
- * it. own.h has one that waits for that lock too, and needs nothing else: it
- * closes what was opened to answer such a request. "tell" has the kernel forget
- * names: it waits for a folder's lock, which mkdir and rmdir hold until "work"
- * has answered them; so "work" never waits for "tell".
+ * it. "tell" has the kernel forget names: it waits for a folder's lock, which
+ * mkdir and rmdir hold until "work" has answered them; so "work" never waits for
+ * "tell". Two are own.c's: the own thread answers what is asked for under the
+ * inode's lock, so it never waits for that; the other closes what the first has
+ * opened, which may wait for it.
  */
 #pragma once
 

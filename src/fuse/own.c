@@ -10,15 +10,14 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "base/lock.h"
 #include "base/log.h"
 #include "fuse/jobs.h"
 
 #define NS 1000000000LL
 
 struct seek {
-	struct job job; /* closing FD, at last */
-	struct seek *next;
+	struct job job; /* the answer, then closing FD */
+	struct own *own;
 	fuse_req_t req;
 	uint64_t off;
 	int whence;
@@ -26,18 +25,13 @@ struct seek {
 };
 
 struct own {
+	struct job prime;	/* the first thing that work does */
 	struct own_setup setup; /* const after start */
 	char *path;		/* const after start */
+	struct jobs *work;	/* const after start */
 	struct jobs *closer;	/* const after start */
-	pthread_t thread;
 	_Atomic dev_t dev; /* of the mount; 0 until it has answered */
 	atomic_int sizing; /* the thread that tells the kernel the size, or 0 */
-
-	struct lock lock; /* guards what follows */
-	struct lock_cond changed;
-	struct seek *seeks; /* newest first: the kernel sends one at a time */
-	bool stop;
-	bool joined; /* who ends it */
 };
 
 /*
@@ -164,8 +158,10 @@ static void run_close(struct job *job)
 	free(s);
 }
 
-static void do_seek(struct own *own, struct seek *s)
+static void run_seek(struct job *job)
 {
+	struct seek *s = (struct seek *)job;
+	struct own *own = s->own;
 	bool sent = false;
 
 	/* not fsync(): that waits for the inode's lock, which the kernel
@@ -178,40 +174,16 @@ static void do_seek(struct own *own, struct seek *s)
 					SYNC_FILE_RANGE_WAIT_AFTER);
 	own->setup.seek(own->setup.arg, s->req, s->off, s->whence, sent);
 	/* so does close(), and the next seek may hold that lock by now */
-	s->job.run = run_close;
-	(void)!jobs_add(own->closer, &s->job); /* it ends after this thread */
+	job->run = run_close;
+	(void)!jobs_add(own->closer, job); /* it ends after this thread */
 }
 
-static void *run(void *arg)
+static void run_prime(struct job *job)
 {
-	struct own *own = arg;
+	struct own *own = (struct own *)job;
 	struct err err = { "" };
 
 	own->setup.ready(own->setup.arg, prime(own, &err), &err);
-	lock_take(&own->lock);
-	while (!own->stop || own->seeks) {
-		struct seek *s = own->seeks;
-
-		if (s) {
-			own->seeks = s->next;
-			lock_drop(&own->lock);
-			do_seek(own, s);
-			lock_take(&own->lock);
-		} else {
-			lock_cond_wait(&own->changed, &own->lock);
-		}
-	}
-	lock_drop(&own->lock);
-	return NULL;
-}
-
-static void destroy(struct own *own)
-{
-	jobs_stop(own->closer);
-	lock_cond_fini(&own->changed);
-	lock_fini(&own->lock);
-	free(own->path);
-	free(own);
 }
 
 int own_start(struct own **out, const struct own_setup *setup)
@@ -222,38 +194,35 @@ int own_start(struct own **out, const struct own_setup *setup)
 	if (!own)
 		return -ENOMEM;
 	own->setup = *setup;
+	own->prime.run = run_prime;
 	own->path = strdup(setup->path);
-	lock_init(&own->lock);
-	lock_cond_init(&own->changed);
 	rc = own->path ? jobs_start(&own->closer) : -ENOMEM;
 	if (!rc)
-		rc = -pthread_create(&own->thread, NULL, run, own);
+		rc = jobs_start(&own->work);
 	if (rc) {
-		destroy(own);
+		own_stop(own);
 		return rc;
 	}
 	*out = own;
+	(void)!jobs_add(own->work, &own->prime); /* it has just begun */
 	return 0;
 }
 
 int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence)
 {
 	struct seek *s = malloc(sizeof(*s));
-	bool stop;
 
 	if (!s)
 		return -ENOMEM;
-	*s = (struct seek){ .req = req, .off = off, .whence = whence };
-	lock_take(&own->lock);
-	stop = own->stop;
-	s->next = own->seeks;
-	if (!stop)
-		own->seeks = s;
-	lock_cond_wake_all(&own->changed);
-	lock_drop(&own->lock);
-	if (stop)
-		free(s);
-	return stop ? -ENOTCONN : 0;
+	*s = (struct seek){ .job.run = run_seek,
+			    .own = own,
+			    .req = req,
+			    .off = off,
+			    .whence = whence };
+	if (jobs_add(own->work, &s->job))
+		return 0;
+	free(s);
+	return -ENOTCONN;
 }
 
 void own_fix_size(struct own *own)
@@ -290,19 +259,14 @@ dev_t own_dev(const struct own *own)
 
 void own_end(struct own *own)
 {
-	if (own->joined)
-		return;
-	lock_take(&own->lock);
-	own->stop = true;
-	lock_cond_wake_all(&own->changed);
-	lock_drop(&own->lock);
-	pthread_join(own->thread, NULL);
-	own->joined = true;
+	jobs_end(own->work);
 	jobs_end(own->closer);
 }
 
 void own_stop(struct own *own)
 {
-	own_end(own);
-	destroy(own);
+	jobs_stop(own->work);
+	jobs_stop(own->closer);
+	free(own->path);
+	free(own);
 }
