@@ -326,7 +326,7 @@ wait_for()
 }
 
 # mount_pid IMAGE MOUNTPOINT [ARG...]: as mount_image(); sets $daemon to the
-# which mount_pid asks for).
+# server's process. A mount has a pidfile then, and the test's end kills it.
 mount_pid()
 {
 	local img=$1 mnt=$2

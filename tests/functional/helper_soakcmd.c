@@ -20,6 +20,9 @@ extern char **environ;
 
 /* --- JSON ------------------------------------------------------------------------- */
 
+/* Not by json-c, which rawcow writes it with: its strict mode takes control
+ * characters within strings. */
+
 static const char *json_value(const char *p, const char *end);
 
 static const char *json_space(const char *p, const char *end)
