@@ -2,6 +2,7 @@
  * main: the table of sub-commands. Without one of these words the first word
  * is an image, and rawcow mounts it.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -61,6 +62,8 @@ int main(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : NULL;
 
+	/* a limit on files' sizes is an error to tell, not the end of a server */
+	signal(SIGXFSZ, SIG_IGN);
 	if (argc && (!strcmp(base_name(argv[0]), "mount.rawcow") ||
 		     !strcmp(base_name(argv[0]), "mount.fuse.rawcow")))
 		return cmd_mount(argc, argv);

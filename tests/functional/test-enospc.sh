@@ -64,3 +64,18 @@ grep -qiE 'space|input/output' err || fail "dd: $(cat err)"
 "$RAWCOW" umount mnt || say "rawcow umount exits $? after lost writes"
 ! is_mounted "$tmp/mnt" || fail "still mounted"
 check_clean fs/img
+
+# A limit on the size of files (setrlimit) is an error as well, not the end.
+limited() { (ulimit -f 4096; "$@"); } # KiB
+refuses "space" limited "$RAWCOW" create -o preallocation=full big 16M
+[ ! -e big ] || fail "a part of an image is left"
+qemu-img create -q -f qcow2 img 64M
+limited "$RAWCOW" img mnt -o cache=none
+for ((at = 0; at < 8; at++)); do
+	"$HELPERS" write mnt ${at}M 1M 1 direct 2>err || break
+done
+grep -q ENOSPC err || fail "write $at: $(cat err)"
+"$HELPERS" read mnt 0 1M >/dev/null
+"$HELPERS" write mnt 0 1M 2 direct
+"$RAWCOW" umount mnt
+check_clean img

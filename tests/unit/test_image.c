@@ -591,6 +591,30 @@ START_TEST(full_host)
 }
 END_TEST
 
+/* Full for one moment: another thread's commit gives clusters back just before
+ * this one asks whether there are any. */
+START_TEST(full_no_more)
+{
+	struct hostfault_rule rule = { HOSTFAULT_PWRITE, HOSTFAULT_ERROR,
+				       -ENOSPC, 0, 1 };
+
+	build(3, 1 << 20);
+	imgbuild_finish(&b);
+	open_rw();
+	memset(want, 'w', C);
+	ck_assert_int_eq(image_write(img, want, C, 0), 0);
+	hostfault_set(fault, &rule);
+	ck_assert_int_eq(image_write(img, want, C, C), 0);
+	ck_assert_uint_eq(hostfault_hits(fault), 1);
+	memcpy(want + C, want, C);
+	ck_assert_int_eq(image_read(img, buf, 2 * C, 0), 0);
+	ck_assert_mem_eq(buf, want, 2 * C);
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	fini();
+}
+END_TEST
+
 START_TEST(failed_sync)
 {
 	struct hostfault_rule rule = { HOSTFAULT_SYNC, HOSTFAULT_ERROR, -EIO, 0,
@@ -616,4 +640,4 @@ END_TEST
 SUITE_MAIN("image", refused, roots_without_counts, open_faults, readonly,
 	   autoclear, contradiction, outside, map, map_host,
 	   map_host_broken, map_chain, facts, committer, full_host,
-	   failed_sync)
+	   full_no_more, failed_sync)

@@ -264,9 +264,11 @@ int amend_image(struct image *img, const struct amend_opts *opts,
 	w.refcount_bits = opts->refcount_bits ? opts->refcount_bits :
 						img->geom.refcount_bits;
 	r = rolescan_finish(&img->meta);
-	if (r < 0)
+	if (r == -EUCLEAN)
 		r = err_set(err, state_mark_corrupt(img),
 			    "cannot amend: tables overlap; run 'rawcow check'");
+	else if (r < 0)
+		err_set_sys(err, r, "cannot amend");
 	if (r == 0)
 		r = change(&w);
 	gate_open(img);

@@ -202,10 +202,10 @@ static int shrink_disk(struct image *img, uint64_t size)
 	uint64_t old = img->geom.size;
 	int r = rolescan_finish(&img->meta);
 
-	if (r < 0) {
+	if (r == -EUCLEAN)
 		state_mark_corrupt(img);
+	if (r < 0)
 		return r;
-	}
 	if (SEED_BUG(SEED_SHRINK_EARLY))
 		(void)!free_behind(img, size, old);
 	r = put_size(img, size);

@@ -28,6 +28,8 @@ int snapshot_work_begin(struct snapshot_work *w, struct image *img,
 	r = rolescan_finish(w->m);
 	if (r < 0) {
 		gate_open(img);
+		if (r != -EUCLEAN)
+			return err_set_sys(err, r, "cannot change snapshots");
 		return err_set(err, state_mark_corrupt(img),
 			       "cannot change snapshots: tables overlap; run 'rawcow check'");
 	}

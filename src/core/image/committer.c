@@ -1,5 +1,6 @@
 #include "core/image/committer.h"
 
+#include <errno.h>
 #include <signal.h>
 
 #include "core/image/open.h"
@@ -42,16 +43,16 @@ static bool has_work(struct committer *c)
 }
 
 /* Fill the role map while there is nothing else to do. False: it is full, or
- * the image is broken. */
+ * the image is broken. What lacks memory is tried again later. */
 static bool fill_roles(struct committer *c)
 {
 	int r = 1;
 
 	while (r > 0 && !has_work(c))
 		r = rolescan_step(&c->img->meta);
-	if (r < 0)
+	if (r == -EUCLEAN)
 		state_mark_corrupt(c->img);
-	return r > 0;
+	return r > 0 || r == -ENOMEM;
 }
 
 static void *loop(void *arg)

@@ -63,7 +63,8 @@ static int apply(struct image *img, const struct change *c)
 }
 
 /* The disk is full: clusters that were freed but have not matured may help.
- * The one place where a write waits for a commit. */
+ * The one place where a write waits for a commit. True: try again. Also when
+ * there are none: another thread's commit may just have given them back. */
 static bool make_room(struct image *img)
 {
 	struct meta *m = &img->meta;
@@ -73,7 +74,7 @@ static bool make_room(struct image *img)
 	any = alloc_has_freed_locked(m) || rolescan_floor_locked(m);
 	lock_drop(&m->lock);
 	if (!any)
-		return false;
+		return true;
 	/* what lies in front of the end may be used once it is known */
 	return rolescan_finish(m) == 0 && writeback_settle(m) == 0;
 }

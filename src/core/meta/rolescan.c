@@ -211,7 +211,7 @@ static int clash_met(struct meta *m, const struct clash *c)
 	return meta_corrupt(m, what, c->hidx << m->geom->cluster_bits);
 }
 
-/* Read and scan the next unseen table. 1, 0, errors of scan() with *C. */
+/* Read and scan the next unseen table. 1, 0; -EUCLEAN with *C; -ENOMEM. */
 static int step(struct meta *m, struct clash *c) LOCK_EXCLUDES(&m->lock)
 {
 	const struct geom *g = m->geom;
@@ -221,7 +221,7 @@ static int step(struct meta *m, struct clash *c) LOCK_EXCLUDES(&m->lock)
 	int r;
 
 	if (!t)
-		return 0;
+		return -ENOMEM;
 	lock_take(&m->lock);
 	hidx = m->roles.unseen
 		       ? rolemap_find(map, m->roles.cursor, ROLE_L2_UNSEEN,
@@ -254,7 +254,7 @@ int rolescan_start(struct meta *m, struct err *err)
 		return 0;
 	while (r > 0)
 		r = step(m, &c);
-	if (r < 0 && c.a == ROLE_NONE)
+	if (r == -EUCLEAN && c.a == ROLE_NONE)
 		return err_set(err, r,
 			       "an entry refers to host offset %#" PRIx64
 			       " outside the file; it can be mounted with -o "

@@ -65,11 +65,13 @@ int rolescan_claim(struct meta *m, uint64_t hoff, uint64_t len, enum role role,
 int rolescan_claim_snapshot(struct meta *m, uint64_t hoff, uint32_t n,
 			    struct err *err);
 
-/* All is claimed: scan the L2 tables, if they are few. -EUCLEAN with text. */
+/* All is claimed: scan the L2 tables, if they are few. -EUCLEAN, -ENOMEM with
+ * text. */
 int rolescan_start(struct meta *m, struct err *err);
 
 /* Scan one more table. 1: there is more to do; 0: no; -EUCLEAN: a clash, the
- * image is corrupt (meta_corrupt()). Any thread, never under meta.lock. */
+ * image is corrupt (meta_corrupt()); -ENOMEM. Any thread, never under
+ * meta.lock. */
 int rolescan_step(struct meta *m) LOCK_EXCLUDES(metalock(m));
 
 /* Scan all that is left. Errors as rolescan_step(). */
