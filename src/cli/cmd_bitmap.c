@@ -5,6 +5,7 @@
 #include "cli/cmd.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -290,7 +291,7 @@ static int change_mounted(const struct bitmap_args *a)
 int cmd_bitmap(int argc, char **argv)
 {
 	struct bitmap_args a = { 0 };
-	char source[512];
+	char source[PATH_MAX];
 	int status;
 
 	if (!cmd_parse(&spec, &a, argc, argv, &status))

@@ -57,7 +57,7 @@ static int chain_next(const struct layer *l, struct layer *next,
 	if (!format || (strcmp(format, "raw") && strcmp(format, "qcow2")))
 		return err_set(err, -ENOTSUP, "%s: the format of its backing "
 			       "file is not recorded, or is neither raw nor "
-			       "qcow2; set it with qemu-img rebase -u", shown);
+			       "qcow2; set it with rawcow rebase -u", shown);
 	next->raw = !strcmp(format, "raw");
 	next->path = cmd_beside(l->path, name);
 	return next->path ? 0 : err_set(err, -ENOMEM, "no memory for a name");

@@ -4,6 +4,7 @@
 #include "cli/cmd.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -208,7 +209,7 @@ static int change(const struct snapshot_args *a)
 int cmd_snapshot(int argc, char **argv)
 {
 	struct snapshot_args a = { 0 };
-	char source[512];
+	char source[PATH_MAX];
 	int status;
 
 	if (!cmd_parse(&spec, &a, argc, argv, &status))

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -118,7 +119,7 @@ int cmd_status(int argc, char **argv)
 	struct status_args a = { 0 };
 	struct ctl_status st = { 0 };
 	struct err err = { "" };
-	char source[512];
+	char source[PATH_MAX];
 	int ret;
 
 	if (!cmd_parse(&spec, &a, argc, argv, &ret))

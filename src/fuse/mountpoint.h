@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -23,7 +24,7 @@ struct mountpoint {
 	uid_t owner_uid; /* who mounted */
 	gid_t owner_gid;
 	char fstype[32];
-	char source[256];
+	char source[PATH_MAX];
 };
 
 /* The topmost mount at exactly PATH (absolute, resolved). False: none. */

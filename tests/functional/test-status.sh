@@ -95,3 +95,16 @@ for o in ro rw; do
 	umount_wait mnt
 	check_clean img
 done
+
+# What reads the image beside the server finds it by its whole name.
+long=$(printf '%0200d/%0200d/%0200d' 1 2 3)
+mkdir -p "$long"
+mv img "$long/img"
+rm -rf mnt
+: >mnt
+mount_image "$long/img" mnt
+"$RAWCOW" status mnt | grep -qF "$long/img" || fail "the image's name is cut"
+"$RAWCOW" snapshot -c one mnt
+"$RAWCOW" snapshot -l mnt | grep -q one
+"$RAWCOW" bitmap --list mnt | grep -q daily
+umount_wait mnt
