@@ -89,6 +89,18 @@ round cluster_size=4k,refcount_bits=32 -b base.qcow2 -F qcow2
 [ "$scale" = small ] || round cluster_size=4k,compat=0.10 -b base.qcow2 -F qcow2
 [ "$scale" = small ] || round cluster_size=2M
 
+# Zero clusters from one L2 table into the next, which maps data behind them; and
+# whole tables of them.
+for back in "" "-b base.raw -F raw"; do
+	rm -f img
+	# shellcheck disable=SC2086 # several words on purpose
+	qemu-img create -q -f qcow2 -o cluster_size=512 $back img 4M
+	qemu-io -f qcow2 -c 'write -P 7 0 4M' -c 'write -z 24k 16k' \
+		-c 'write -z 3000k 200k' img >/dev/null
+	qemu-img convert -f qcow2 -O raw img want
+	amended img want -o compat=0.10
+done
+
 # Snapshots, their counts and their content.
 qemu-img create -q -f qcow2 -o cluster_size=4k img 4M
 qemu-io -f qcow2 -c 'write -P 1 0 1M' img >/dev/null

@@ -217,13 +217,12 @@ static int sync_base(struct work *w)
  * disk. */
 static int unmap_all(struct image *img)
 {
-	uint64_t end = num_round_up(img->geom.size, img->geom.cluster_size);
 	int r = rolescan_finish(&img->meta);
 
 	if (r == 0 && img->data_file && SEED_BUG(SEED_DATA_PUNCH_EARLY))
 		extdata_empty(img);
 	if (r == 0)
-		r = trim_range(&img->meta, 0, end);
+		r = trim_end(&img->meta, 0, img->geom.size);
 	if (r == 0)
 		r = writeback_all(&img->meta);
 	if (r == 0 && img->data_file)

@@ -188,8 +188,7 @@ static int free_behind(struct image *img, uint64_t size, uint64_t old)
 	if (edge > size && !img->data_file)
 		r = clear_exposed(img, size, edge);
 	if (r == 0)
-		r = trim_range(m, edge,
-			       num_round_up(old, img->geom.cluster_size));
+		r = trim_end(m, edge, old);
 	if (r == 0)
 		r = writeback_all(m);
 	if (r == 0 && img->data_file)

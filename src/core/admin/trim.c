@@ -29,14 +29,19 @@ int trim_range(struct meta *m, uint64_t from, uint64_t to)
 	uint64_t whole = NUM_MIN(num_round_up(from, span), to);
 	int r = unmap_part(m, from, whole);
 
-	for (; r == 0 && whole < to; whole += span) {
+	for (; r == 0 && to - whole >= span; whole += span) {
 		lock_take(&m->lock);
 		r = l2map_drop_table_locked(m, geom_l1_index(m->geom, whole));
 		lock_drop(&m->lock);
 		if (r == 0 && writeback_pressure(m) != WRITEBACK_CALM)
 			r = writeback_all(m);
 	}
-	return r;
+	return r < 0 ? r : unmap_part(m, whole, to);
+}
+
+int trim_end(struct meta *m, uint64_t from, uint64_t size)
+{
+	return trim_range(m, from, num_round_up(size, geom_l2_span(m->geom)));
 }
 
 int trim_file(struct meta *m)
