@@ -236,3 +236,34 @@ if [ "$(id -u)" = 0 ] && mkdir small && mount -t tmpfs -o size=2M none small; th
 	same_content d/full want
 	umount small
 fi
+
+# The backing file's bitmaps note what comes, and stay good; also without a dirty
+# cluster of the base's own.
+rm -rf d
+mkdir d
+make_base cluster_size=64k 4
+qemu-img bitmap --add -g 64k d/base x
+make_over cluster_size=64k qcow2 8
+qemu-io -f qcow2 -c 'write -P 3 1M 64k' -c 'write -P 4 6M 70k' d/over >/dev/null
+qemu-img convert -O raw d/over want
+"$RAWCOW" commit -q d/over
+same_content d/base want
+check_clean d/base
+"$RAWCOW" bitmap --list --json d/base >list
+python3 - <<-'END' || fail "bitmap: $(cat list)"
+	import json
+	b, = json.load(open("list"))
+	assert b["name"] == "x" and "in-use" not in b["flags"], b
+END
+if [ "$(id -u)" = 0 ] && [ -e /dev/fuse ]; then
+	mkdir dir
+	mount_image d/base dir -o ro
+	python3 - dir/bitmaps/x.json <<-'END'
+		import json, sys
+		have = [(e["start"], e["length"])
+		        for e in json.load(open(sys.argv[1])) if e["dirty"]]
+		# and what the disk has become larger by
+		assert have == [(1 << 20, 65536), (4 << 20, 4 << 20)], have
+	END
+	umount_wait dir
+fi

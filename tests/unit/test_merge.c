@@ -160,7 +160,8 @@ static int merge(enum kind kind, bool keep)
 	struct image *img = open_over(kind, true);
 	int r = merge_image(img, &opts, &err);
 
-	ck_assert_int_eq(image_close(img), 0);
+	/* a base that failed does not close well */
+	ck_assert(image_close(img) == 0 || r < 0);
 	return r;
 }
 

@@ -43,15 +43,27 @@ int image_open(struct image **out, const char *path,
 	return r;
 }
 
+static int save(struct image *img)
+{
+	int r;
+
+	if (img->state.readonly)
+		return 0;
+	r = writeback_all(&img->meta);
+	return r < 0 ? r : bitmaps_close(img);
+}
+
 int image_close(struct image *img)
 {
 	int r = 0;
 
 	committer_stop(&img->committer);
-	if (!img->state.readonly)
-		r = writeback_all(&img->meta);
-	if (r == 0 && !img->state.readonly)
-		r = bitmaps_close(img);
+	/* those behind it, too, that were opened to write */
+	for (struct image *i = img; i; i = i->backing.image) {
+		int saved = save(i);
+
+		r = r < 0 ? r : saved;
+	}
 	open_discard(img);
 	return r;
 }

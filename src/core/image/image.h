@@ -102,9 +102,9 @@ int image_open_file(struct image **out, struct hostfile *file,
 		    const struct image_opts *opts, struct err *err);
 
 /*
- * Commit everything, give matured frees back, close all files. Returns the
- * result of the last commit, or of storing the bitmaps; the image is closed in
- * any case.
+ * Commit everything, give matured frees back, close all files; of a backing
+ * image that was opened to write (write_depth) as well. Returns the result of
+ * the last commit, or of storing the bitmaps; the image is closed in any case.
  */
 int image_close(struct image *img);
 
