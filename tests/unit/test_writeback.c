@@ -217,6 +217,37 @@ START_TEST(table_growth)
 }
 END_TEST
 
+/* It moves for the copy of a shared L2 table: two frees, of both old tables, that
+ * each have room in the list, wherever its end is. */
+START_TEST(growth_for_copy)
+{
+	struct imgbuild_params p = { .cluster_bits = 9, .refcount_order = 6,
+				     .size = 8 << 20 };
+	const uint64_t span = 64 * C;
+
+	for (uint64_t extra = 3660; extra < 3820; extra++) {
+		uint64_t old, i = 0;
+
+		metafix_build(&fx, &p);
+		for (i = 0; i < 100; i++) {
+			imgbuild_data(&fx.b, i * span, data, C);
+			imgbuild_l1_set(&fx.b, i, imgbuild_l1_get(&fx.b, i) &
+							  ~QCOW2_ENTRY_COPIED);
+		}
+		(void)imgbuild_alloc(&fx.b, extra);
+		metafix_open(&fx);
+		old = fx.m.refcount.hoff;
+		for (i = 0; fx.m.refcount.hoff == old; i++) {
+			ck_assert_uint_lt(i, 100);
+			ck_assert_int_eq(write_new(i * span + C), 0);
+			ck_assert_uint_le(fx.m.alloc.freed.n,
+					  fx.m.alloc.freed.cap);
+		}
+		metafix_close(&fx);
+	}
+}
+END_TEST
+
 /* The same when entries of this commit depend on the moved table. */
 START_TEST(urgent_growth)
 {
@@ -425,5 +456,5 @@ START_TEST(settle)
 END_TEST
 
 SUITE_MAIN("writeback", nothing, in_place, allocating, discards_only, urgent,
-	   table_growth, urgent_growth, failed_sync, failed_write,
+	   table_growth, growth_for_copy, urgent_growth, failed_sync, failed_write,
 	   truncated_under_us, features, group_commit, pressure, settle)

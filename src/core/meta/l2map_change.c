@@ -84,7 +84,8 @@ static int copy_table(struct meta *m, uint64_t old_hoff, uint64_t new_hoff)
 }
 
 /* Take a cluster for the table of GOFF and write the whole of it: nothing
- * refers to it yet, and the commit needs no room on the host any more. */
+ * refers to it yet, and the commit needs no room on the host any more. The old
+ * table can be noted as freed then. */
 static int make_table(struct meta *m, uint64_t old_hoff, uint64_t *new_hoff)
 	LOCK_REQUIRES(&m->lock)
 {
@@ -96,8 +97,12 @@ static int make_table(struct meta *m, uint64_t old_hoff, uint64_t *new_hoff)
 		return r;
 	*new_hoff = hidx << g->cluster_bits;
 	tablecache_forget(m->l2, *new_hoff, g->cluster_size);
-	r = old_hoff ? copy_table(m, old_hoff, *new_hoff)
-		     : meta_zero(m, *new_hoff, g->cluster_size, ROLE_L2);
+	/* not before: allocating may free the old refcount table */
+	r = alloc_free_reserve_locked(m, 1);
+	if (r == 0)
+		r = old_hoff ? copy_table(m, old_hoff, *new_hoff)
+			     : meta_zero(m, *new_hoff, g->cluster_size,
+					 ROLE_L2);
 	if (r == 0)
 		r = note_new_table(m, *new_hoff);
 	if (r < 0)
@@ -122,8 +127,6 @@ int l2map_prepare_locked(struct meta *m, uint64_t goff)
 		r = l1table_reserve(&m->l1, i);
 	if (r == 0)
 		r = meta_reserve_room(m, m->l1.hoff + i * 8, 8);
-	if (r == 0)
-		r = alloc_free_reserve_locked(m, 1);
 	if (r == 0)
 		r = make_table(m, old_hoff, &new_hoff);
 	if (r < 0)
