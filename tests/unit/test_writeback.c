@@ -455,6 +455,56 @@ START_TEST(settle)
 }
 END_TEST
 
+static bool freed_or_ripe(bool *ripe)
+{
+	bool any;
+
+	lock_take(&fx.m.lock);
+	any = alloc_has_freed_locked(&fx.m);
+	*ripe = fx.m.alloc.ripe.n;
+	lock_drop(&fx.m.lock);
+	return any;
+}
+
+static void *do_mature(void *done)
+{
+	alloc_mature(&fx.m);
+	atomic_store((atomic_bool *)done, true);
+	return NULL;
+}
+
+/* Clusters that one thread is giving back: another one that needs room knows of
+ * them, and can wait for them. */
+START_TEST(maturing)
+{
+	atomic_bool done[2] = { false, false };
+	struct epoch_ticket t;
+	pthread_t th[2];
+	bool ripe = true;
+
+	build(4, 0);
+	discard(0);
+	t = epoch_enter(&fx.m.epoch);
+	ck_assert_int_eq(writeback_flush(&fx.m), 0);
+	/* the entry's removal is on disk; a request may still read there */
+	ck_assert(freed_or_ripe(&ripe));
+	ck_assert(ripe);
+	pthread_create(&th[0], NULL, do_mature, &done[0]);
+	while (ripe)
+		ck_assert(freed_or_ripe(&ripe));
+	pthread_create(&th[1], NULL, do_mature, &done[1]);
+	usleep(20000);
+	ck_assert(freed_or_ripe(&ripe));
+	ck_assert(!atomic_load(&done[0]) && !atomic_load(&done[1]));
+	epoch_leave(&fx.m.epoch, t);
+	pthread_join(th[1], NULL);
+	ck_assert(!freed_or_ripe(&ripe));
+	pthread_join(th[0], NULL);
+	end();
+}
+END_TEST
+
 SUITE_MAIN("writeback", nothing, in_place, allocating, discards_only, urgent,
 	   table_growth, growth_for_copy, urgent_growth, failed_sync, failed_write,
-	   truncated_under_us, features, group_commit, pressure, settle)
+	   truncated_under_us, features, group_commit, pressure, settle,
+	   maturing)

@@ -15,8 +15,14 @@ static void list_fini(struct alloc_list *l)
 	memset(l, 0, sizeof(*l));
 }
 
+void alloc_init(struct alloc *a)
+{
+	lock_init(&a->mature_lock);
+}
+
 void alloc_fini(struct alloc *a)
 {
+	lock_fini(&a->mature_lock);
 	list_fini(&a->freed);
 	list_fini(&a->cut);
 	list_fini(&a->ripe);
@@ -289,28 +295,39 @@ void alloc_free_stable(struct meta *m, uint64_t hidx, uint64_t n)
 	lock_drop(&m->lock);
 }
 
+static void mature(struct meta *m, const struct alloc_list *l)
+{
+	if (!SEED_BUG(SEED_PIN_DROPPED))
+		epoch_wait(&m->epoch); /* [R3] nobody holds the old extent */
+	if (atomic_load(&m->failed))
+		return; /* [R8] */
+	for (size_t i = 0; i < l->n; i++)
+		alloc_free_stable(m, l->r[i].hidx, l->r[i].n);
+}
+
 void alloc_mature(struct meta *m)
 {
 	struct alloc_list l;
 
+	lock_take(&m->alloc.mature_lock);
 	lock_take(&m->lock);
 	l = m->alloc.ripe;
 	memset(&m->alloc.ripe, 0, sizeof(m->alloc.ripe));
+	m->alloc.maturing = l.n;
 	lock_drop(&m->lock);
-	if (!l.n)
-		goto out;
-	if (!SEED_BUG(SEED_PIN_DROPPED))
-		epoch_wait(&m->epoch); /* [R3] nobody holds the old extent */
-	if (atomic_load(&m->failed))
-		goto out; /* [R8] */
-	for (size_t i = 0; i < l.n; i++) {
-		alloc_free_stable(m, l.r[i].hidx, l.r[i].n);
+	if (l.n) {
+		mature(m, &l);
+		lock_take(&m->lock);
+		m->alloc.maturing = false;
+		lock_drop(&m->lock);
 	}
-out:
+	lock_drop(&m->alloc.mature_lock);
 	list_fini(&l);
 }
 
 bool alloc_has_freed_locked(struct meta *m)
 {
-	return m->alloc.freed.n || m->alloc.ripe.n;
+	const struct alloc *a = &m->alloc;
+
+	return a->freed.n || a->cut.n || a->ripe.n || a->maturing;
 }

@@ -40,15 +40,18 @@ struct alloc_list {
 struct alloc {
 	uint64_t hint;		 /* meta.lock: where the next search starts */
 	struct alloc_list freed; /* meta.lock: dropped since the last cut */
-	struct alloc_list cut;	 /* the running commit's: dropped before its
-				    cut; owned by that commit */
+	struct alloc_list cut;	 /* meta.lock: dropped before the cut of the
+				    commit that runs */
 	struct alloc_list ripe;	 /* meta.lock: removal on disk, may mature */
+	struct lock mature_lock; /* one alloc_mature() at a time */
+	bool maturing;		 /* meta.lock: what was ripe is on its way */
 	uint64_t bytes_at;	 /* meta.lock: where the next stream of
 				    alloc_bytes may start; 0: none */
 	bool punch;		 /* const after open: give room back */
 	atomic_bool no_punch;	 /* the host cannot */
 };
 
+void alloc_init(struct alloc *a);
 void alloc_fini(struct alloc *a);
 
 /*
@@ -98,10 +101,11 @@ void alloc_free_later_locked(struct meta *m, uint64_t hidx, uint64_t n)
 void alloc_free_stable(struct meta *m, uint64_t hidx, uint64_t n)
 	LOCK_EXCLUDES(metalock(m));
 
-/* Finish ripe frees: wait for requests that may hold them, punch, decrement.
+/* Finish ripe frees: wait for requests that may hold them, punch, decrement. On
+ * return all is free that was ripe before, also what another thread was at.
  * Takes meta.lock itself; never inside an epoch. */
 void alloc_mature(struct meta *m) LOCK_EXCLUDES(metalock(m));
 
 /* Is there something that alloc_mature(), or a commit and then alloc_mature(),
- * would free? */
+ * would free, or that another thread is freeing? */
 bool alloc_has_freed_locked(struct meta *m) LOCK_REQUIRES(metalock(m));

@@ -21,6 +21,7 @@ static void init(struct meta *m, struct hostfile *file, const struct geom *geom,
 	lock_init(&m->lock);
 	epoch_init(&m->epoch);
 	writeback_init(&m->wb);
+	alloc_init(&m->alloc);
 }
 
 /* Header, L1 table and refcount table must have counts: an allocator that
