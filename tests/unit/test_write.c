@@ -141,4 +141,29 @@ START_TEST(backing_fails)
 }
 END_TEST
 
-SUITE_MAIN("write", content, places, failures, backing_fails)
+/* What a write that failed has changed in place can be read, so a sync makes it
+ * stay. */
+START_TEST(half_done)
+{
+	struct hostfault_rule rule = { HOSTFAULT_PWRITE, HOSTFAULT_ERROR, -EIO,
+				       1, 1 };
+	struct imgbuild_params p = { .cluster_bits = 12, .refcount_order = 4,
+				     .size = 65536 };
+
+	datafix_build(&df, &p, 0);
+	datafix_open(&df);
+	/* two clusters that are no neighbours in the file */
+	ck_assert_int_eq(write_some(4096, 4096), 0);
+	ck_assert_int_eq(write_some(0, 4096), 0);
+	ck_assert_int_eq(writeback_all(&df.fx.m), 0);
+	hostrecord_clear(df.fx.rec);
+	hostfault_set(df.fx.fault, &rule);
+	ck_assert_int_eq(write_some(0, 8192), -EIO);
+	ck_assert_uint_eq(hostfault_hits(df.fx.fault), 1);
+	ck_assert_int_eq(writeback_flush(&df.fx.m), 0);
+	ck_assert_str_eq(metafix_log(&df.fx), "WWS");
+	datafix_close(&df);
+}
+END_TEST
+
+SUITE_MAIN("write", content, places, failures, backing_fails, half_done)

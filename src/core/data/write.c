@@ -241,26 +241,27 @@ static int write_alloc(struct disk *d, const uint8_t *buf, uint64_t len,
 int write_range(struct disk *d, const void *buf, size_t len, uint64_t goff)
 {
 	const uint8_t *p = buf;
+	int r = 0;
 
-	while (len) {
+	while (len && r == 0) {
 		struct extent e;
 		uint64_t done = 0;
-		int r = l2map_lookup(d->meta, goff, len, &e);
 
+		r = l2map_lookup(d->meta, goff, len, &e);
 		if (r == 0 && in_place(&e)) {
 			done = e.len;
 			r = payload_write(d, p, done, e.hoff, goff);
 		} else if (r == 0) {
 			r = write_alloc(d, p, len, goff, &done);
 		}
-		if (r < 0)
-			return r;
 		p += done;
 		goff += done;
 		len -= done;
 	}
+	/* after an error, too: what is there of the data can be read, and a sync
+	 * makes it stay */
 	atomic_store(&d->meta->data_unsynced, true);
-	return 0;
+	return r;
 }
 
 int write_zero_bytes(struct disk *d, uint64_t len, uint64_t goff)

@@ -189,8 +189,7 @@ static int zero_raw(struct disk *d, uint64_t goff, uint64_t len, bool unmap)
 {
 	int r = payload_zero(d, len, goff, unmap);
 
-	if (r == 0)
-		atomic_store(&d->meta->data_unsynced, true);
+	atomic_store(&d->meta->data_unsynced, true); /* a part, after an error */
 	return r;
 }
 
