@@ -372,6 +372,29 @@ sparse_raw()
 	"$HELPERS" write "$1" $((size - 100000)) 100000 4
 }
 
+# scribble IMAGE MIB N: random writes, zeroes, discards, compressed clusters, by
+# QEMU and $RANDOM.
+scribble()
+{
+	local i at len args=()
+
+	for ((i = 0; i < $3; i++)); do
+		at=$((RANDOM % ($2 * 2048) * 512)) len=$((RANDOM % 400 * 512 + 512))
+		[ $((at + len)) -le $(($2 << 20)) ] || continue
+		case $((RANDOM % 6)) in
+		0) args+=(-c "write -z $at $len") ;;
+		1) args+=(-c "write -zu $at $len") ;;
+		2) args+=(-c "discard $at $len") ;;
+		*) args+=(-c "write -P $((RANDOM % 255 + 1)) $at $len") ;;
+		esac
+	done
+	# compressed ones only where nothing is yet
+	for ((i = 0; i < 3; i++)); do
+		qemu-io -f qcow2 -c "write -c -P $((RANDOM % 255 + 1)) $((RANDOM % ($2 * 16) * 65536)) 64k" "$1" >/dev/null || :
+	done
+	qemu-io -f qcow2 -d unmap "${args[@]}" "$1" >/dev/null
+}
+
 # same_file A B: and where they differ.
 same_file() { cmp "$1" "$2" || fail "$1 and $2 differ"; }
 

@@ -101,6 +101,25 @@ for back in "" "-b base.raw -F raw"; do
 	amended img want -o compat=0.10
 done
 
+# Whatever is in it, from version to version.
+RANDOM=${1:-$$}
+say "seed ${1:-$$}"
+for ((i = 0; i < $(pick 2 6 60); i++)); do
+	sizes=(512 1k 4k 64k)
+	opts=cluster_size=${sizes[RANDOM % 4]}
+	rm -f img
+	back="-b base.qcow2 -F qcow2"
+	[ $((RANDOM % 2)) = 0 ] || back=
+	# shellcheck disable=SC2086 # several words on purpose
+	qemu-img create -q -f qcow2 -o "$opts" $back img 4M
+	scribble img 4 12
+	for v in 0.10 1.1 0.10; do
+		qemu-img convert -f qcow2 -O raw img want
+		amended img want -o compat=$v
+		scribble img 4 4 2>/dev/null || :
+	done
+done
+
 # Snapshots, their counts and their content.
 qemu-img create -q -f qcow2 -o cluster_size=4k img 4M
 qemu-io -f qcow2 -c 'write -P 1 0 1M' img >/dev/null

@@ -7,28 +7,6 @@ requires qemu-img qemu-io
 RANDOM=${1:-7}
 say "seed ${1:-7}"
 
-# scribble IMAGE MIB N: random writes, zeroes, discards, compressed clusters.
-scribble()
-{
-	local i at len args=()
-
-	for ((i = 0; i < $3; i++)); do
-		at=$((RANDOM % ($2 * 2048) * 512)) len=$((RANDOM % 400 * 512 + 512))
-		[ $((at + len)) -le $(($2 << 20)) ] || continue
-		case $((RANDOM % 6)) in
-		0) args+=(-c "write -z $at $len") ;;
-		1) args+=(-c "write -zu $at $len") ;;
-		2) args+=(-c "discard $at $len") ;;
-		*) args+=(-c "write -P $((RANDOM % 255 + 1)) $at $len") ;;
-		esac
-	done
-	# compressed ones only where nothing is yet
-	for ((i = 0; i < 3; i++)); do
-		qemu-io -f qcow2 -c "write -c -P $((RANDOM % 255 + 1)) $((RANDOM % ($2 * 16) * 65536)) 64k" "$1" >/dev/null || :
-	done
-	qemu-io -f qcow2 -d unmap "${args[@]}" "$1" >/dev/null
-}
-
 # For QEMU the name of a data file counts from its working folder.
 ln -s d/over.d d/base.d .
 make_base() { (cd d && qemu-img create -q -f qcow2 -o "$1" base "$2M"); }

@@ -358,11 +358,17 @@ static void mark_corrupt(struct meta *m, const struct commit *c)
 int writeback_commit(struct meta *m, bool all)
 {
 	struct commit c = { 0 };
+	bool ripe;
 	int r;
 
 	if (atomic_load(&m->failed) && !SEED_BUG(SEED_IGNORE_FAILED_F))
 		return -EIO;
-	alloc_mature(m);
+	lock_take(&m->lock);
+	ripe = m->alloc.ripe.n;
+	lock_drop(&m->lock);
+	/* for what another thread is at a sync need not wait */
+	if (ripe)
+		alloc_mature(m);
 	lock_take(&m->lock);
 	if (!writeback_anything_locked(m, all)) {
 		lock_drop(&m->lock);
