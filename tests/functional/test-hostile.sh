@@ -27,6 +27,8 @@ look()
 	! grep -qE 'connect\(|ptrace\(' "$log" || fail "$image: $(cat "$log")"
 }
 
+childless() { ! pgrep -P "$1" >/dev/null; }
+
 # traced STATUS ALLOWED -- COMMAND...: under a limit of time and memory
 traced()
 {
@@ -44,7 +46,11 @@ traced()
 	) &
 	# a mount is traced until it ends
 	while [ "$(jobs -r)" ] && ! is_mounted "$tmp/mnt"; do sleep 0.02; done
-	! is_mounted "$tmp/mnt" || "$RAWCOW" umount mnt
+	if is_mounted "$tmp/mnt"; then
+		# not before it is ready, and timeout has ended
+		wait_for 10 childless $! || :
+		"$RAWCOW" umount mnt
+	fi
 	wait $! || status=$?
 	[[ " $want " == *" $status "* ]] ||
 		fail "$image: exit $status, not $want: $* ($(head -c 600 out))"
