@@ -7,8 +7,8 @@
  * the last one that was issued, and the last one that an fsync covered. After
  * a kill each sector must carry its own number and a generation between these
  * two. What was issued before a kill and not synced may be gone: a later fsync
- * covers only what was issued in its own run. Blocks of which the number mod 8 is 7 are also punched, so zeroes are
- * allowed there.
+ * covers only what was issued in its own run. Blocks of which the number mod 8
+ * is 7 are also punched, so zeroes are allowed there.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -104,7 +104,7 @@ static int stamp_op(struct state *s, int fd, char *buf, uint64_t *rnd)
 }
 
 /* stamp FILE STATE BLOCKS BLOCKSIZE SEED [HOW]: until the file fails; prints
- * the generation after each fsync */
+ * "open" when the file is, and the generation after each fsync */
 int helpers_stamp(int argc, char **argv)
 {
 	struct state *s = state_load(argv[2], helpers_num(argv[3]),
@@ -114,6 +114,8 @@ int helpers_stamp(int argc, char **argv)
 	int fd = helpers_open(argv[1], argc > 6 ? argv[6] : NULL);
 	uint64_t before = s->gen;
 
+	puts("open");
+	fflush(stdout);
 	for (;;) {
 		uint64_t left = 1 + helpers_random(&rnd) % 64;
 

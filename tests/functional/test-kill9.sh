@@ -34,12 +34,14 @@ for ((i = 0; i < kills; i++)); do
 	"$HELPERS" stamp mnt state $blocks 4096 "$RANDOM" "${hows[$((i % 2))]}" >progress 2>stopped &
 	writer=$!
 	at_end_kill $writer
+	# A kill before the file is open would end the writer, not a write.
+	wait_for 30 grep -q open progress || fail "the writer does not open the disk"
 	sleep 0.$((RANDOM % 6000 + 1000))
 	kill -9 "$daemon"
 	wait $writer || fail "writer: $(cat stopped)"
 	wait_for 10 gone "$daemon"
 	umount mnt 2>/dev/null || umount -l mnt 2>/dev/null || fusermount3 -uz mnt
-	synced=$((synced + $(wc -l <progress)))
+	synced=$((synced + $(grep -c '^[0-9]' progress)))
 	check_not_corrupt img
 	qemu-img convert -f qcow2 -O raw img raw
 	"$HELPERS" stampcheck raw state >bad ||
