@@ -313,6 +313,33 @@ START_TEST(shared_table)
 }
 END_TEST
 
+/* Of an external data file COPIED says that cluster 0 is there. It outlives the
+ * copy of a table that wrongly counts as shared, which no guest can see. */
+START_TEST(table_of_data_file)
+{
+	struct imgbuild_params p = { .cluster_bits = 9, .refcount_order = 4,
+				     .size = 8 << 20, .data_file = true };
+	uint64_t old;
+
+	memset(data, 'x', sizeof(data));
+	metafix_build(&fx, &p);
+	imgbuild_data(&fx.b, 0, data, C);
+	imgbuild_data(&fx.b, C, data, C);
+	old = OFFSET(imgbuild_l1_get(&fx.b, 0));
+	imgbuild_l1_set(&fx.b, 0, old);
+	metafix_open(&fx);
+	ck_assert_int_eq(metafix_change(&fx, 2 * C, 1, L2MAP_DATA, 2 * C), 0);
+	ck_assert_int_eq(writeback_all(&fx.m), 0);
+	ck_assert_uint_ne(OFFSET(imgbuild_l1_get(&fx.b, 0)), old);
+	for (uint64_t i = 0; i < 3; i++) {
+		ck_assert_uint_eq(imgbuild_l2_get(&fx.b, i * C),
+				  i * C | IMGBUILD_COPIED);
+		ck_assert(look(i * C, C).kind == L2ENTRY_PLAIN);
+	}
+	metafix_close(&fx);
+}
+END_TEST
+
 /* Streams share host clusters: each takes back its own reference only. */
 START_TEST(compressed_frees)
 {
@@ -384,5 +411,5 @@ START_TEST(no_room_for_l1)
 END_TEST
 
 SUITE_MAIN("l2map", kinds, long_runs, broken_entries, impossible_places,
-	   stream_before_l1, changes, new_table, shared_table, compressed_frees,
-	   failures, no_room_for_l1)
+	   stream_before_l1, changes, new_table, shared_table,
+	   table_of_data_file, compressed_frees, failures, no_room_for_l1)

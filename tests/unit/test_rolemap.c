@@ -236,6 +236,42 @@ START_TEST(refused)
 }
 END_TEST
 
+/* Files may be longer than what offsets of an image can name. */
+START_TEST(beyond)
+{
+	const uint64_t end = 1ULL << 56;
+	struct rolemap rm;
+
+	ck_assert_int_eq(rolemap_init(&rm, 1 << 30), 0);
+	ck_assert_int_eq(rolemap_set(&rm, (end >> 9) - 1, 1, ROLE_L1), 0);
+	ck_assert_int_eq(rolemap_set(&rm, end >> 9, 1, ROLE_L1), -ENOMEM);
+	ck_assert_int_eq(rolemap_set(&rm, UINT64_MAX >> 9, 1, ROLE_L1),
+			 -ENOMEM);
+	ck_assert_int_eq(rolemap_reserve(&rm, end >> 9, 1), -ENOMEM);
+	ck_assert_int_eq(rolemap_set(&rm, end >> 9, 1, ROLE_NONE), 0);
+	ck_assert_int_eq(rolemap_get(&rm, (end >> 9) - 1), ROLE_L1);
+	ck_assert_int_eq(rolemap_get(&rm, end >> 9), ROLE_NONE);
+	rolemap_fini(&rm);
+
+	build_full();
+	open_rw();
+	for (uint64_t at = end - C; at > end - 3 * C; at -= C) {
+		err.text[0] = '\0';
+		ck_assert_int_eq(rolescan_claim(&img->meta, at, 2 * C + 1,
+						ROLE_SNAPTABLE, &err),
+				 -EUCLEAN);
+		ck_assert_ptr_nonnull(strstr(err.text, "snapshot table"));
+		ck_assert_ptr_nonnull(strstr(err.text, "rawcow check"));
+	}
+	ck_assert_int_eq(rolescan_claim(&img->meta, end - C, C, ROLE_SNAPTABLE,
+					&err), 0);
+	ck_assert_int_eq(rolescan_claim(&img->meta, UINT64_MAX - C + 1, C,
+					ROLE_SNAPTABLE, &err), -EUCLEAN);
+	ck_assert_int_eq(image_close(img), 0);
+	fini();
+}
+END_TEST
+
 /* An encryption header is no place for data either. */
 START_TEST(crypto_area)
 {
@@ -483,6 +519,7 @@ static Suite *rolemap_suite(void)
 	tcase_add_test(tc, array);
 	tcase_add_test(tc, budget);
 	tcase_add_loop_test(tc, refused, 0, BROKEN_N);
+	tcase_add_test(tc, beyond);
 	tcase_add_test(tc, crypto_area);
 	tcase_add_test(tc, sound);
 	tcase_add_test(tc, writes);

@@ -57,7 +57,8 @@ static int note_new_table(struct meta *m, uint64_t hoff)
 }
 
 /* Fill the new table at NEW_HOFF with the entries of the shared one at
- * OLD_HOFF. What a shared table maps is shared too: no COPIED [R6]. */
+ * OLD_HOFF. What a shared table maps is shared too: no COPIED [R6]. A data file
+ * has nothing that is shared, and there COPIED says that a cluster is there. */
 static int copy_table(struct meta *m, uint64_t old_hoff, uint64_t new_hoff)
 {
 	const struct geom *g = m->geom;
@@ -76,7 +77,7 @@ static int copy_table(struct meta *m, uint64_t old_hoff, uint64_t new_hoff)
 		    (raw.word & QCOW2_OFFSET_MASK) &&
 		    !(raw.word & QCOW2_ENTRY_COMPRESSED))
 			raw.word |= QCOW2_ENTRY_COPIED;
-		else
+		else if (!g->data_file)
 			raw.word &= ~QCOW2_ENTRY_COPIED;
 		l2entry_store(g, t, i, raw);
 	}

@@ -79,14 +79,18 @@ static void *node(struct rolemap *rm, size_t size, uint64_t budget)
 	return p;
 }
 
-/* The page of HIDX, made if it is missing; NULL: -ENOMEM. */
+/* The page of HIDX, made if it is missing; NULL: -ENOMEM, or no offset can
+ * express HIDX. */
 static struct rolemap_page *make_page(struct rolemap *rm, uint64_t hidx,
 				      uint64_t budget)
 {
-	struct rolemap_mid *_Atomic *top = &rm->mid[hidx >> TOP_SHIFT];
+	struct rolemap_mid *_Atomic *top;
 	struct rolemap_low *_Atomic *l;
 	struct rolemap_page *_Atomic *p;
 
+	if (hidx >> TOP_SHIFT >= TOP)
+		return NULL;
+	top = &rm->mid[hidx >> TOP_SHIFT];
 	if (!atomic_load(top))
 		atomic_store(top, node(rm, sizeof(struct rolemap_mid), budget));
 	if (!atomic_load(top))

@@ -71,11 +71,12 @@ enum role rolemap_get(const struct rolemap *rm, uint64_t hidx);
 bool rolemap_all(const struct rolemap *rm, uint64_t hidx, uint64_t n,
 		 enum role role);
 
-/* Give N clusters a role. -ENOMEM: no memory, or the budget is used up; some
- * may have it. Cannot fail for ROLE_NONE, or after rolemap_reserve(). */
+/* Give N clusters a role. -ENOMEM: no memory, the budget is used up, or no
+ * offset can express one of them; some may have it. Cannot fail for ROLE_NONE,
+ * or after rolemap_reserve(). */
 int rolemap_set(struct rolemap *rm, uint64_t hidx, uint64_t n, enum role role);
 
-/* Make room for N clusters, whatever the budget. -ENOMEM. */
+/* Make room for N clusters, whatever the budget. -ENOMEM as above. */
 int rolemap_reserve(struct rolemap *rm, uint64_t hidx, uint64_t n);
 
 /* The first cluster at or after FROM with role A or B; UINT64_MAX: none. */

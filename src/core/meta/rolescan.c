@@ -8,7 +8,9 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "core/format/l2entry.h"
+#include "core/format/qcow2.h"
 #include "core/meta/meta.h"
 
 /* Tables of so many bytes in all are scanned while opening: a millisecond. */
@@ -101,6 +103,11 @@ int rolescan_claim(struct meta *m, uint64_t hoff, uint64_t len, enum role role,
 
 	if (!len)
 		return 0;
+	if (!num_range_inside(hoff, len, QCOW2_HOST_OFFSET_MAX))
+		return err_set(err, -EUCLEAN,
+			       "%s lies at host offset %#" PRIx64
+			       ", where no image has clusters; it can be mounted with -o ro; run 'rawcow check' on it",
+			       rolemap_text(role), hoff);
 	lock_take(&m->lock);
 	r = claim(m, hoff >> g->cluster_bits,
 		  geom_clusters(g, geom_in_cluster(g, hoff) + len), role, &c);

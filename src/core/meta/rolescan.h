@@ -55,8 +55,8 @@ struct rolescan {
 int rolescan_open(struct meta *m, struct err *err);
 void rolescan_fini(struct rolescan *rs);
 
-/* At open: LEN bytes at HOFF (cluster-aligned) have this role, and no other
- * reference. Errors as rolescan_open(). */
+/* At open: LEN bytes at HOFF (cluster-aligned, any) have this role, and no other
+ * reference. Errors as rolescan_open(); behind 2^56 bytes: -EUCLEAN. */
 int rolescan_claim(struct meta *m, uint64_t hoff, uint64_t len, enum role role,
 		   struct err *err);
 
