@@ -42,6 +42,16 @@ for pre in off metadata falloc full; do
 	done
 done
 
+# What is written to a raw data file alone is on the disk, extended L2 or not.
+for extended in off on; do
+	rm -f img data
+	"$RAWCOW" create -q -o data_file=data,data_file_raw=on,extended_l2=$extended img 1M
+	check_clean img
+	qemu-io -f raw -c 'write -P 9 70000 5000' data >/dev/null
+	same_content img data
+	"$RAWCOW" check -q img
+done
+
 # refused, and nothing is left behind
 rm -f img data
 refuses "needs a data|without" "$RAWCOW" create -o data_file_raw=on img 1M

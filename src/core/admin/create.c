@@ -67,12 +67,14 @@ static int empty(struct hostfile *f)
 
 /* By now only the host can fail: an option that is refused costs nobody what
  * the files hold. */
-static int empty_files(const struct create_work *c)
+static int empty_files(struct create_work *c)
 {
 	int ret = empty(c->file);
 
 	if (!ret && c->opts->data_file)
 		ret = empty(c->opts->data);
+	if (!ret && c->opts->data_file)
+		ret = create_data_clear(c);
 	return ret ? err_set_sys(c->err, ret, "cannot empty the file") : 0;
 }
 

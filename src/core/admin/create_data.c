@@ -27,6 +27,22 @@ static int write_zeroes(struct create_work *c, struct hostfile *file,
 	return 0;
 }
 
+int create_data_clear(struct create_work *c)
+{
+	struct hostfile *data = c->opts->data;
+	struct host_stat st;
+	int ret = hostfile_stat(data, &st);
+
+	/* full preallocation writes all of it anyway */
+	if (ret || !st.block_device || !c->row.n_data ||
+	    c->opts->prealloc == CREATE_PREALLOC_FULL)
+		return ret;
+	if (st.size < c->g.size)
+		return -ENOSPC;
+	ret = hostfile_punch(data, 0, c->g.size);
+	return ret == -EOPNOTSUPP ? write_zeroes(c, data, 0, c->g.size) : ret;
+}
+
 int create_data_reserve(struct create_work *c)
 {
 	struct hostfile *file = c->opts->data_file ? c->opts->data : c->file;

@@ -82,10 +82,15 @@ static void fill_l2(const struct create_work *c, void *buf, uint64_t first,
 				  QCOW2_ENTRY_ZERO :
 				  0);
 
-	for (uint64_t i = 0; i < n; i++)
-		be64_store((uint8_t *)buf + (i << c->g.entry_bits),
-			   ((c->row.data + first + i) << c->g.cluster_bits) |
-				   flags);
+	for (uint64_t i = 0; i < n; i++) {
+		uint8_t *e = (uint8_t *)buf + (i << c->g.entry_bits);
+
+		be64_store(e, ((c->row.data + first + i) << c->g.cluster_bits) |
+				      flags);
+		/* what others write to a raw data file is the disk's */
+		if (c->opts->extended_l2 && c->opts->data_file_raw)
+			be64_store(e + 8, UINT32_MAX); /* all allocated */
+	}
 }
 
 static int write_tables(struct create_work *c)

@@ -48,8 +48,10 @@ int create_header_make(const struct create_work *c, void *buf);
  * length, and reads as zero. -errno with text. */
 int create_tables_write(struct create_work *c);
 
-/* create_data.c: the room that preallocation asks for; and the data file as long
- * as the disk, F. -errno with text. */
+/* create_data.c: a device that is the data file reads as zero wherever tables
+ * will show it; the room that preallocation asks for; the data file as long as
+ * the disk, F. -errno, the last two with text. */
+int create_data_clear(struct create_work *c);
 int create_data_reserve(struct create_work *c);
 int create_data_finish(struct create_work *c);
 

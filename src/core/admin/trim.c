@@ -48,9 +48,12 @@ int trim_file(struct meta *m)
 {
 	uint64_t end = atomic_load(&m->end_hidx);
 	uint64_t last = end;
+	struct host_stat st;
 	uint64_t v = 0;
-	int r = 0;
+	int r = hostfile_stat(m->file, &st);
 
+	if (r < 0 || st.block_device)
+		return r;
 	lock_take(&m->lock);
 	while (r == 0 && last > 1) {
 		r = refcount_get_locked(m, last - 1, &v);

@@ -17,7 +17,7 @@ int trim_range(struct meta *m, uint64_t from, uint64_t to);
  * L2 table. */
 int trim_end(struct meta *m, uint64_t from, uint64_t size);
 
-/* Cut off the clusters at the end of the file that nothing uses. They are free
- * on disk: writeback_all() was called. The new length is durable with the next
+/* Cut off the clusters at the end of the file that nothing uses; a block device
+ * keeps its length. They are free on disk: writeback_all() was called. The new length is durable with the next
  * commit. -EIO, -EUCLEAN. */
 int trim_file(struct meta *m);
