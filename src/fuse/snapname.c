@@ -3,6 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static const char hex[] = "0123456789ABCDEF";
 
 /* The value of an upper-case hex digit, or -1. */
@@ -22,19 +24,12 @@ static bool is_escape(const char *s)
 static size_t plain(const char *text)
 {
 	const uint8_t *s = (const uint8_t *)text;
-	size_t n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 :
-		   s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+	size_t n = utf8_char(s, strlen(text));
 
 	if (n == 1)
 		return s[0] >= 0x20 && s[0] != 0x7f && s[0] != '/' &&
 		       !is_escape(text);
-	for (size_t i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xc2 && s[1] < 0xa0) || /* control characters */
-	    (s[0] == 0xe0 && s[1] < 0xa0) || /* written too long */
-	    (s[0] == 0xed && s[1] >= 0xa0) || /* surrogates */
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] >= 0x90))
+	if (n == 2 && s[0] == 0xc2 && s[1] < 0xa0) /* control characters */
 		return 0;
 	return n;
 }

@@ -144,6 +144,8 @@ refuses_mount "above the limit" broken mnt -o key_file=key
 printf 'not \377 UTF-8' >bytes
 luks=encrypt.format=luks,encrypt.iter-time=10
 refuses "UTF-8" "$RAWCOW" create -o $luks --key-file bytes new 1M
+printf 'a surrogate \355\240\200' >bytes
+refuses "UTF-8" "$RAWCOW" create -o $luks --key-file bytes new 1M
 refuses "passphrase.*--key-file" setsid -w "$RAWCOW" create -o $luks new 1M
 refuses "weak" "$RAWCOW" create -o encrypt.format=aes --key-file key new 1M
 refuses "weak.*luks" "$RAWCOW" create -o encryption=on --key-file key new 1M

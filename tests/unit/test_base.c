@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/size.h"
+#include "base/utf8.h"
 
 START_TEST(err_set_returns_code)
 {
@@ -233,6 +234,35 @@ START_TEST(log_is_limited)
 }
 END_TEST
 
+/* All that there is, and nothing else: counted, not listed. */
+START_TEST(utf8_characters)
+{
+	static const uint8_t last[] = { 0, 0x7f, 0x80, 0xbf, 0xc0, 0xff };
+	unsigned n[5] = { 0 };
+	uint8_t s[4];
+
+	for (unsigned v = 0; v < 1U << 24; v++) {
+		s[0] = (uint8_t)(v >> 16);
+		s[1] = (uint8_t)(v >> 8);
+		s[2] = (uint8_t)v;
+		n[2] += !s[2] && utf8_char(s, 2) == 2;
+		n[3] += utf8_char(s, 3) == 3;
+		for (size_t i = 0; i < sizeof(last); i++) {
+			s[3] = last[i];
+			n[4] += utf8_char(s, 4) == 4;
+		}
+	}
+	ck_assert_uint_eq(n[2], 0x800 - 0x80);
+	ck_assert_uint_eq(n[3], 0x10000 - 0x800 - 0x800);
+	/* of 64 last bytes two were tried */
+	ck_assert_uint_eq(n[4], (0x110000 - 0x10000) / 32);
+	ck_assert_uint_eq(utf8_char((const uint8_t *)"\xf4\x8f\xbf\xbf", 4), 4);
+	ck_assert_uint_eq(utf8_char((const uint8_t *)"\xe2\x82\xac", 2), 0);
+	ck_assert_uint_eq(utf8_char((const uint8_t *)"a", 1), 1);
+	ck_assert_uint_eq(utf8_char((const uint8_t *)"a", 0), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("base");
@@ -251,6 +281,7 @@ int main(void)
 	tcase_add_test(t, be_bytes);
 	tcase_add_test(t, mem_limits);
 	tcase_add_test(t, log_is_limited);
+	tcase_add_test(t, utf8_characters);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

@@ -101,6 +101,8 @@ START_TEST(policy)
 		{ "../out", "raw", IMAGE_BACKING_ANY, 0, 'o' },
 		{ "link", "raw", IMAGE_BACKING_DIR, -EPERM, 0 },
 		{ "link", "raw", IMAGE_BACKING_ANY, 0, 'o' },
+		{ "link-below", "raw", IMAGE_BACKING_DIR, 0, 'b' },
+		{ "link-out", "raw", IMAGE_BACKING_DIR, -EPERM, 0 },
 		{ "/DIR/in/below/raw", "raw", IMAGE_BACKING_DIR, 0, 'b' },
 		{ "/DIR/out", "raw", IMAGE_BACKING_DIR, -EPERM, 0 },
 		{ "/DIR/out", "raw", IMAGE_BACKING_ANY, 0, 'o' },
@@ -115,6 +117,7 @@ START_TEST(policy)
 		{ "nbd://host/x", "raw", IMAGE_BACKING_ANY, -EPERM, 0 },
 		{ "below", "raw", IMAGE_BACKING_DIR, -EMEDIUMTYPE, 0 },
 	};
+	char to[300];
 
 	begin();
 	make_raw("in/raw", 'r', 65536);
@@ -123,6 +126,10 @@ START_TEST(policy)
 	make_raw("inside", 'o', 512);
 	make("in/q", NULL, NULL, 'q');
 	ck_assert_int_eq(symlink("../out", "in/link"), 0);
+	snprintf(to, sizeof(to), "%s/in/below/raw", dir);
+	ck_assert_int_eq(symlink(to, "in/link-below"), 0);
+	snprintf(to, sizeof(to), "%s/out", dir);
+	ck_assert_int_eq(symlink(to, "in/link-out"), 0);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
 		struct image_opts opts = { .backing = rows[i].policy,
 					   .readonly = i % 2 };

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/secmem.h"
+#include "base/utf8.h"
 #include "core/codec/kdf.h"
 
 #define CREDENTIAL "rawcow.key"
@@ -254,29 +255,11 @@ int secret_strip(struct secret *s, struct err *err)
 	return check_len(s, err);
 }
 
-/* Bytes that follow the first one of a UTF-8 sequence; -1: it is none. */
-static int followers(uint8_t c)
-{
-	if (c && c < 0x80)
-		return 0;
-	if (c >= 0xc2 && c < 0xe0)
-		return 1;
-	if (c >= 0xe0 && c < 0xf0)
-		return 2;
-	return c >= 0xf0 && c < 0xf5 ? 3 : -1;
-}
-
 int secret_check_text(const struct secret *s, struct err *err)
 {
-	for (size_t i = 0; i < s->len; i++) {
-		int n = followers(s->bytes[i]);
-
-		while (n > 0 && i + 1 < s->len &&
-		       (s->bytes[i + 1] & 0xc0) == 0x80) {
-			n--;
-			i++;
-		}
-		if (n)
+	for (size_t i = 0, n; i < s->len; i += n) {
+		n = utf8_char(s->bytes + i, s->len - i);
+		if (!n || !s->bytes[i])
 			return err_set(err, -EINVAL,
 				       "the passphrase is not UTF-8 text, and QEMU could not open the image with it; use the output of 'base64 KEYFILE'");
 	}

@@ -89,22 +89,42 @@ static int forbidden(const struct target *t, struct err *err)
 		       t->what, target_shown(buf, t->name));
 }
 
+/* NAME as the folder of the image has it; NULL: -ENOMEM. */
+static char *full_name(const char *image_name, const char *name)
+{
+	const char *slash = strrchr(image_name, '/');
+	int folder = slash ? (int)(slash - image_name) + 1 : 0;
+	char *full;
+
+	if (name[0] == '/')
+		folder = 0;
+	return asprintf(&full, "%.*s%s", folder, image_name, name) < 0 ? NULL :
+									 full;
+}
+
+/* What is below may be named by an absolute path, or by a symbolic link to
+ * one. */
 static int open_below(struct hostfile **out, int dirfd, const char *image_name,
 		      const struct target *t, struct err *err)
 {
+	autofree char *full = full_name(image_name, t->name);
 	autofree char *rel = NULL;
-	const char *name = t->name;
-	int r;
+	unsigned flags = HOSTFILE_BENEATH | t->write;
+	int r = -EXDEV;
 
-	if (name[0] == '/') {
-		rel = relative_below(image_name, name);
-		if (!rel && access(name, F_OK) < 0)
-			return err_set_sys(err, -errno, "cannot open");
-		if (!rel)
-			return forbidden(t, err);
-		name = rel;
-	}
-	r = hostfile_open(out, dirfd, name, HOSTFILE_BENEATH | t->write, err);
+	if (!full)
+		return err_set_sys(err, -ENOMEM, "cannot open");
+	if (t->name[0] != '/')
+		r = hostfile_open(out, dirfd, t->name, flags, err);
+	if (r != -EXDEV)
+		return r;
+	if (err)
+		err->text[0] = '\0';
+	rel = relative_below(image_name, full);
+	if (!rel && access(full, F_OK) < 0)
+		return err_set_sys(err, -errno, "cannot open");
+	if (rel)
+		r = hostfile_open(out, dirfd, rel, flags, err);
 	return r == -EXDEV ? forbidden(t, err) : r;
 }
 
@@ -113,13 +133,9 @@ static int open_below(struct hostfile **out, int dirfd, const char *image_name,
 static int set_full_name(struct hostfile *file, const char *image_name,
 			 const char *name, struct err *err)
 {
-	const char *slash = strrchr(image_name, '/');
-	int folder = slash ? (int)(slash - image_name) + 1 : 0;
-	char *full;
+	char *full = full_name(image_name, name);
 
-	if (name[0] == '/')
-		folder = 0;
-	if (asprintf(&full, "%.*s%s", folder, image_name, name) < 0) {
+	if (!full) {
 		hostfile_close(file);
 		return err_set_sys(err, -ENOMEM, "cannot open");
 	}
