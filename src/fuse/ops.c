@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
+#include <linux/fuse.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <time.h>
@@ -14,7 +15,9 @@
 #include "fuse/order.h"
 #include "fuse/reply.h"
 
-#define WRITE_MAX (1 << 20)
+_Static_assert(OPS_MESSAGE_HEAD == sizeof(struct fuse_in_header) +
+					   sizeof(struct fuse_write_in),
+	       "a WRITE");
 
 static struct ops_server *server_of(fuse_req_t req)
 {
@@ -66,7 +69,7 @@ static void op_init(void *arg, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_SPLICE_READ, false);
 	want(conn, FUSE_CAP_SPLICE_WRITE, false);
 	want(conn, FUSE_CAP_SPLICE_MOVE, false);
-	conn->max_write = WRITE_MAX;
+	conn->max_write = OPS_WRITE_MAX;
 	conn->time_gran = 1;
 }
 

@@ -19,6 +19,11 @@
 #include "fuse/snapdir.h"
 #include "fuse/textfile.h"
 
+/* The longest request, and where in it the bytes of a write begin. */
+#define OPS_WRITE_MAX (1U << 20)
+#define OPS_MESSAGE_MAX (OPS_WRITE_MAX + 4096)
+#define OPS_MESSAGE_HEAD 80
+
 struct ops_server {
 	/* const once the session runs */
 	struct image *img;

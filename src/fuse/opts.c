@@ -15,6 +15,7 @@
 #include "fuse/opts_set.h"
 
 #define COMMIT_INTERVAL_DEFAULT 5
+#define BUSY_POLL_DEFAULT 100 /* microseconds */
 
 enum { LONG_PIDFILE = 256, LONG_READY_FD };
 
@@ -46,7 +47,7 @@ const char opts_help[] =
 	"      snapshot=NAME|ID, cow[=FILE], growable, shrinkable, idle_timeout=S,\n"
 	"      norecovery, compress[=zlib|zstd], discard=unmap|ignore,\n"
 	"      detect_zeroes=off|on|unmap, commit_interval=S, locking=on|off,\n"
-	"      force_share, max_threads=N, clone_fd,\n"
+	"      force_share, max_threads=N, clone_fd, busy_poll=MICROSECONDS,\n"
 	"      l2_cache_size=, refcount_cache_size=, cluster_cache_size=SIZE,\n"
 	"      uid=, gid=, umask=, allow_other, allow_root, nonempty\n"
 	"  -V, --version           version\n"
@@ -284,6 +285,7 @@ int opts_parse(struct opts *opts, int argc, char **argv, struct err *err)
 		.keys = KEYS_INIT,
 		.commit_interval = COMMIT_INTERVAL_DEFAULT,
 		.max_threads = default_threads(),
+		.busy_poll = BUSY_POLL_DEFAULT,
 		.uid = getuid(),
 		.gid = getgid(),
 		.helper = is_helper(argv[0]),

@@ -49,6 +49,7 @@ struct opts {
 	unsigned commit_interval; /* seconds */
 	unsigned max_threads;
 	bool clone_fd;
+	unsigned busy_poll; /* microseconds; 0: never */
 	bool nonempty;
 	bool allow_other, allow_root;
 	uid_t uid;

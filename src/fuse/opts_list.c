@@ -14,6 +14,7 @@
 
 #define COMMIT_MAX 86400
 #define IDLE_MAX (365 * 86400)
+#define POLL_MAX 1000 /* microseconds */
 #define THREADS_MAX 1024
 
 /* --- options that set nothing here ---------------------------------------- */
@@ -111,6 +112,7 @@ static const struct opts_item items[] = {
 	FLAG("cluster_cache_size", opts_set_size, img.cluster_cache_size),
 	NUMBER("max_threads", max_threads, 1, THREADS_MAX),
 	FLAG("clone_fd", opts_set_true, clone_fd),
+	NUMBER("busy_poll", busy_poll, 0, POLL_MAX),
 	WORD("locking", opts_set_bool, img.no_lock, locking_words),
 	FLAG("force_share", opts_set_true, img.force_share),
 	WORD("discard", opts_set_bool, img.discard_ignore, discard_words),

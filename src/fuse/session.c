@@ -19,6 +19,7 @@
 #include "core/admin/repair.h"
 #include "fuse/attach.h"
 #include "fuse/fuselog.h"
+#include "fuse/loop.h"
 #include "fuse/mountpoint.h"
 #include "fuse/ops.h"
 #include "fuse/overlay.h"
@@ -199,7 +200,40 @@ static void prepare_process(struct session *s)
 
 /* --- loop ----------------------------------------------------------------- */
 
-static int run_threads(struct session *s)
+static void serve_message(void *arg, void *message, size_t len)
+{
+	struct session *s = arg;
+	struct fuse_buf buf = { .size = len, .mem = message };
+
+	fuse_session_process_buf(s->se, &buf);
+}
+
+static bool is_over(void *arg)
+{
+	struct session *s = arg;
+
+	return fuse_session_exited(s->se);
+}
+
+static int run_loop(struct session *s)
+{
+	struct loop_setup setup = {
+		.fd = fuse_session_fd(s->se),
+		.max_threads = s->o->single_thread ? 1 : s->o->max_threads,
+		.poll_us = s->o->busy_poll,
+		.message_max = OPS_MESSAGE_MAX,
+		.head = OPS_MESSAGE_HEAD,
+		.serve = serve_message,
+		.over = is_over,
+		.arg = s,
+	};
+
+	return loop_run(&setup);
+}
+
+/* libfuse's own loop: how to answer through the descriptor of a thread is known
+ * to nobody else. */
+static int run_clones(struct session *s)
 {
 #if FUSELIB_HAS(3, 12)
 	struct fuse_loop_config *cfg = fuse_loop_cfg_create();
@@ -207,7 +241,7 @@ static int run_threads(struct session *s)
 
 	if (!cfg)
 		return -ENOMEM;
-	fuse_loop_cfg_set_clone_fd(cfg, s->o->clone_fd);
+	fuse_loop_cfg_set_clone_fd(cfg, true);
 	fuse_loop_cfg_set_max_threads(cfg, s->o->max_threads);
 	/* a thread that ends takes its buffer with it */
 	fuse_loop_cfg_set_idle_threads(cfg, s->o->max_threads);
@@ -216,7 +250,7 @@ static int run_threads(struct session *s)
 	return rc;
 #else
 	struct fuse_loop_config cfg = {
-		.clone_fd = s->o->clone_fd,
+		.clone_fd = true,
 		.max_idle_threads = s->o->max_threads,
 	};
 
@@ -226,9 +260,8 @@ static int run_threads(struct session *s)
 
 static void serve(struct session *s)
 {
-	int rc = s->o->single_thread || s->o->max_threads == 1 ?
-			 fuse_session_loop(s->se) :
-			 run_threads(s);
+	int rc = s->o->clone_fd && !s->o->single_thread ? run_clones(s) :
+							  run_loop(s);
 
 	if (rc < 0)
 		log_line(LOG_LEVEL_ERROR, "%s: the kernel ended the mount: %s",

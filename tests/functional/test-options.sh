@@ -17,7 +17,7 @@ for opts in rw cache=writeback cache=writethrough cache=none cache=directsync \
 	refcount_cache_size=1M cluster_cache_size=2M max_threads=4 locking=on \
 	locking=off discard=unmap discard=ignore \
 	fsname=name,subtype=rawcow default_permissions,nosuid,nodev \
-	cache=none,commit_interval=2,max_threads=2; do
+	cache=none,commit_interval=2,max_threads=2 busy_poll=0 busy_poll=1000; do
 	mount_image img mnt -o "$opts"
 	same_file mnt raw
 	both write 123457 70000 ${#opts}
@@ -47,7 +47,7 @@ umount_wait mnt
 refuse_status="1 2"
 for opts in cache=fast backing=sometimes commit_interval=x commit_interval=-1 \
 	l2_cache_size=much refcount_cache_size=1X cluster_cache_size=-1 \
-	max_threads=none locking=maybe discard=perhaps uid=nobody@ \
+	max_threads=none busy_poll=1001 busy_poll=-1 locking=maybe discard=perhaps uid=nobody@ \
 	gid=xyz umask=9 nosuchoption nosuchoption=1; do
 	refuses_mount "${opts%%=*}|${opts//_/-}" img mnt -o "$opts"
 done

@@ -64,7 +64,7 @@ same_content img raw
 # each of them. What hangs, hangs in the kernel: no SIGKILL ends it.
 rm -rf img
 mkdir dir
-for opts in rw clone_fd; do
+for opts in rw clone_fd max_threads=1; do
 	rm -f img
 	qemu-img create -q -f qcow2 img 256M
 	mount_pid img dir -o $opts
