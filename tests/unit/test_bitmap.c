@@ -4,6 +4,7 @@
  * exactly; what is not understood stays byte for byte; every host call fails
  * once.
  */
+#include <endian.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -381,21 +382,38 @@ END_TEST
 
 /* --- what rawcow cannot use ------------------------------------------------ */
 
-/* Add to the flags of the Ith entry of a directory whose entries have 32 bytes;
- * its place. */
-static uint64_t poke_flags(unsigned i, unsigned flags)
+static uint64_t peek64(uint64_t off)
+{
+	uint64_t v;
+
+	hostmem_read(mem, &v, 8, off);
+	return be64toh(v);
+}
+
+static void poke64(uint64_t off, uint64_t v)
+{
+	v = htobe64(v);
+	ck_assert_int_eq(hostmem_write(mem, &v, 8, off), 0);
+}
+
+/* The Ith entry of a directory whose entries have 32 bytes. */
+static uint64_t entry_at(unsigned i)
 {
 	uint8_t buf[4096];
 	struct headerext_list ext;
 	struct header h;
-	uint64_t off = 0;
-	uint8_t now[4];
 
 	header(&h, &ext, buf);
-	for (unsigned k = 0; k < 8; k++)
-		off = off << 8 |
-		      headerext_find(&ext, QCOW2_EXT_BITMAPS)->data[16 + k];
-	off += i * 32 + 12;
+	return peek64((uint64_t)(headerext_find(&ext, QCOW2_EXT_BITMAPS)->data -
+				 buf) + 16) + i * 32;
+}
+
+/* Add to the flags of the Ith entry; its place. */
+static uint64_t poke_flags(unsigned i, unsigned flags)
+{
+	uint64_t off = entry_at(i) + 12;
+	uint8_t now[4];
+
 	hostmem_read(mem, now, 4, off);
 	now[3] |= (uint8_t)flags;
 	ck_assert_int_eq(hostmem_write(mem, now, 4, off), 0);
@@ -445,6 +463,82 @@ START_TEST(unusable)
 	ck_assert(!image_readonly(img));
 	ck_assert_int_eq(image_close(img), 0);
 	check(0);
+	end();
+}
+END_TEST
+
+/* Two disabled bitmaps, "bad" and "keep". */
+static void begin_two(unsigned cluster_bits)
+{
+	begin(cluster_bits, 0, NULL);
+	open_for_bitmaps();
+	ck_assert_int_eq(bitmap_add(img, "bad", 512, &err), 0);
+	ck_assert_int_eq(bitmap_add(img, "keep", 512, &err), 0);
+	ck_assert_int_eq(bitmap_disable(img, "bad", &err), 0);
+	ck_assert_int_eq(bitmap_disable(img, "keep", &err), 0);
+	ck_assert_int_eq(image_close(img), 0);
+}
+
+static uint64_t file_clusters(uint64_t cluster)
+{
+	return (hostmem_size(mem) + cluster - 1) / cluster;
+}
+
+/* A table entry points behind the file, which then grows over it: what stands
+ * there now is not the bitmap's. */
+START_TEST(entry_behind_file)
+{
+	static uint8_t data[SIZE / 2], got[SIZE / 2];
+
+	begin_two(12);
+	poke64(peek64(entry_at(0)), (file_clusters(4096) + 3) * 4096);
+	open_rw();
+	ck_assert(!image_readonly(img));
+	memset(data, 0x77, sizeof(data));
+	ck_assert_int_eq(image_write(img, data, sizeof(data), 0), 0);
+	ck_assert_int_eq(image_flush(img), 0);
+	ck_assert_int_eq(bitmap_enable(img, "bad", &err), -ENOTSUP);
+	ck_assert_ptr_nonnull(strstr(err.text, "invalid entry"));
+	ck_assert_int_eq(bitmap_clear(img, "bad", &err), -ENOTSUP);
+	ck_assert_int_eq(bitmap_merge(img, "keep", img, "bad", &err), -ENOTSUP);
+	ck_assert_int_eq(resize_image(img, 2 * SIZE, false, &err), -ENOTSUP);
+	ck_assert_int_eq(bitmap_remove(img, "bad", &err), 0);
+	ck_assert_int_eq(image_read(img, got, sizeof(got), 0), 0);
+	ck_assert(!memcmp(data, got, sizeof(got)));
+	ck_assert_int_eq(image_close(img), 0);
+	check(0);
+	end();
+}
+END_TEST
+
+/* All clusters of a file with one block of one-bit counts are taken. */
+static void fill_file(uint64_t cluster)
+{
+	uint64_t block = peek64(peek64(48));
+
+	for (uint64_t i = 0; i < file_clusters(cluster); i++) {
+		uint8_t counts;
+
+		hostmem_read(mem, &counts, 1, block + i / 8);
+		counts |= (uint8_t)(1 << i % 8);
+		ck_assert_int_eq(hostmem_write(mem, &counts, 1, block + i / 8),
+				 0);
+	}
+}
+
+/* The same, and the new directory is what comes to stand there. */
+START_TEST(entry_at_the_end)
+{
+	begin_two(12);
+	fill_file(4096);
+	poke64(peek64(entry_at(0)), file_clusters(4096) * 4096);
+	open_for_bitmaps();
+	ck_assert_int_eq(bitmap_remove(img, "bad", &err), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	check(UINT64_MAX);
+	open_rw();
+	ck_assert_uint_eq(count(), 1);
+	ck_assert_int_eq(image_close(img), 0);
 	end();
 }
 END_TEST
@@ -611,5 +705,5 @@ START_TEST(faults)
 }
 END_TEST
 
-SUITE_MAIN("bitmap", layouts, notes, sizes, threads, unusable, left_in_use,
-	   arguments, too_much, faults)
+SUITE_MAIN("bitmap", layouts, notes, sizes, threads, unusable,
+	   entry_behind_file, entry_at_the_end, left_in_use, arguments, too_much, faults)

@@ -5,8 +5,8 @@
  * bitmaps as before or after.
  *
  * Who only works on bitmaps opens the image with defer_bitmaps. A bitmap that
- * was not stored (in use), or is beyond what rawcow knows, can be removed and
- * nothing else.
+ * was not stored (in use), whose table is broken, or that is beyond what rawcow
+ * knows, can be removed and nothing else.
  *
  * Errors common to all, with text: -EROFS; -ENOENT: no such name; -ENOTSUP: the
  * bitmap cannot be used, or version 2; -EUCLEAN: tables are broken; -ENOSPC,

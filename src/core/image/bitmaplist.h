@@ -26,6 +26,8 @@ struct bitmap {
 	_Atomic uint64_t *words;  /* NULL: not in memory */
 	uint64_t bits;		  /* of words */
 	bool tracked;		  /* changes of the disk are noted in words */
+	bool broken;		  /* const after open to write: an entry of its
+				     table is invalid; it can only be removed */
 	atomic_bool changed;	  /* words differ from what is stored */
 };
 

@@ -71,12 +71,13 @@ int bitmapread_load(struct image *img, struct bitmap *b, struct err *err)
 
 	if (r == 0)
 		r = bitmapread_table(img, &b->e, &table, err);
-	for (uint64_t i = 0; r == 0 && i < n; i++) {
+	/* those behind the last bit, too: a table is sound, or not */
+	for (uint64_t i = 0; r == 0 && i < b->e.table_entries; i++) {
 		enum bitmapdir_kind kind;
 		uint64_t hoff;
 
 		r = table_at(img, table, i, end, &kind, &hoff, err);
-		if (r == 0)
+		if (r == 0 && i < n)
 			r = read_piece(img, kind, hoff,
 				       bitmapbits_bytes(words) + i * cs,
 				       (size_t)NUM_MIN(cs, size - i * cs), err);

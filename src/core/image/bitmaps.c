@@ -24,6 +24,8 @@ const char *bitmaps_invalid(const struct bitmap *b)
 {
 	if (b->e.flags & BITMAPDIR_IN_USE)
 		return "it was not stored when the image was last written, so it misses changes";
+	if (b->broken)
+		return "its table has an invalid entry";
 	return bitmapdir_unusable(&b->e);
 }
 
@@ -225,7 +227,7 @@ int bitmaps_close(struct image *img)
 static int hold_for(struct image *img, struct bitmap *b, uint64_t size,
 		    struct err *err)
 {
-	const char *why = bitmapdir_unusable(&b->e);
+	const char *why = bitmaps_invalid(b);
 	char safe[SAFE_NAME];
 	int r = 0;
 

@@ -33,6 +33,8 @@ struct bitmaps {
 	size_t tracked; /* how many of them are; 0: requests pass at once */
 	bool deferred;	/* const after open: nothing is ever tracked */
 	bool in_use;	/* the tracked ones are marked so on disk */
+	uint64_t claimed; /* const after open: bytes of the image file when
+			     tables were found broken or not */
 	uint64_t old_size; /* of the disk, between resize and resized */
 	struct err why;	/* why the image or its directory is not to be written;
 			   or empty */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/be.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/seed.h"
@@ -63,6 +64,7 @@ struct storing {
 	struct ranges fresh;	/* taken for it */
 	struct bitmaplist old;	/* as it is on disk */
 	struct ranges gone;	/* what only the old one refers to */
+	bool leaks;		/* something of that may not be freed */
 	struct err *err;
 };
 
@@ -198,14 +200,17 @@ static int put_dir(struct storing *s)
 	return put_new(s, buf, (size_t)len, &s->dir.off);
 }
 
-/* The table of E and what it names. A broken entry leaks what it may mean. */
-static int note_gone(struct storing *s, const struct bitmapdir_entry *e,
-		     uint64_t end)
+/* The table of B, which is stored in a file of END bytes, and what it names. An
+ * entry that was invalid at open names nothing, however long the file is now. */
+static int note_gone(struct storing *s, const struct bitmap *b, uint64_t end)
 {
 	const struct geom *g = s->m->geom;
+	const struct bitmapdir_entry *e = &b->e;
 	autofree uint64_t *table = NULL;
 	int r = bitmapread_table(s->img, e, &table, s->err);
 
+	if (b->broken)
+		end = s->img->bitmaps.claimed;
 	for (uint32_t i = 0; r == 0 && i < e->table_entries; i++) {
 		enum bitmapdir_kind kind;
 		uint64_t hoff;
@@ -223,25 +228,49 @@ static int note_gone(struct storing *s, const struct bitmapdir_entry *e,
 					   r;
 }
 
-/* Both directories have what they share in the same order. */
+/* The Ith bitmap of the directory on disk, in the list, which has the same order
+ * and new ones at its end. NULL: who else has written that directory? */
+static const struct bitmap *stored_as(const struct storing *s, size_t i)
+{
+	const struct bitmaplist *list = &s->img->bitmaps.list;
+	const struct bitmapdir_entry *e = &s->old.b[i].e, *known;
+
+	if (i >= list->n)
+		return NULL;
+	known = &list->b[i].e;
+	return known->table_off == e->table_off &&
+			       known->table_entries == e->table_entries &&
+			       known->name_len == e->name_len &&
+			       !memcmp(known->name, e->name, e->name_len) ?
+		       &list->b[i] :
+		       NULL;
+}
+
+/* Is the table of B, the Ith of the list, not in the new directory? That has the
+ * same order, too. */
+static bool is_gone(const struct storing *s, const struct bitmap *b, size_t i)
+{
+	if (b == s->without)
+		return true;
+	i -= s->without && s->without < b;
+	return s->next[i].table_off != b->e.table_off;
+}
+
 static int find_gone(struct storing *s)
 {
 	const struct geom *g = s->m->geom;
 	struct bitmaplist *old = &s->old;
 	uint64_t end = 0;
-	size_t k = 0;
 	int r = bitmaplist_load(old, s->img->file, &s->m->header, g, s->err);
 
 	if (r == 0)
 		r = bitmapread_file_size(s->img, &end, s->err);
 	for (size_t i = 0; r == 0 && i < old->n; i++) {
-		const struct bitmapdir_entry *e = &old->b[i].e;
-		bool here = k < s->n && s->next[k].name_len == e->name_len &&
-			    !memcmp(s->next[k].name, e->name, e->name_len);
+		const struct bitmap *b = stored_as(s, i);
 
-		if (!here || s->next[k].table_off != e->table_off)
-			r = note_gone(s, e, end);
-		k += here;
+		s->leaks |= !b;
+		if (b && is_gone(s, b, i))
+			r = note_gone(s, b, end);
 	}
 	if (r == 0 && old->dir.len)
 		r = add_range(&s->gone, old->dir.off,
@@ -249,11 +278,35 @@ static int find_gone(struct storing *s)
 	return r;
 }
 
+static bool is_bitmap(const struct storing *s, uint64_t hidx)
+{
+	return rolemap_get(&s->m->roles.map, hidx) == ROLE_BITMAP;
+}
+
+/* Whatever tables say: only what the role map knows as a bitmap's is ours. */
+static void free_range(struct storing *s, const struct place *p)
+{
+	unsigned bits = s->m->geom->cluster_bits;
+	uint64_t hidx = p->hoff >> bits, end = hidx + p->n, n;
+
+	for (; hidx < end; hidx += n) {
+		n = 0;
+		while (hidx + n < end && is_bitmap(s, hidx + n))
+			n++;
+		place_free(s->m, hidx << bits, n << bits);
+		s->leaks |= !n;
+		n += !n;
+	}
+}
+
 static void free_gone(struct storing *s)
 {
 	for (size_t i = 0; i < s->gone.n; i++)
-		place_free(s->m, s->gone.p[i].hoff,
-			   s->gone.p[i].n << s->m->geom->cluster_bits);
+		free_range(s, &s->gone.p[i]);
+	if (s->leaks)
+		log_line(LOG_LEVEL_WARN,
+			 "%s: clusters that bitmaps named are not known as theirs, and not freed; run 'rawcow check'",
+			 s->m->file->name);
 }
 
 /* Everything new gets stable [R1] [R2], then the header names it [R7], then the

@@ -30,11 +30,12 @@ static int claim_snapshots(struct image *img, uint64_t file_size,
 	return r;
 }
 
-/* The clusters of bits that the table of E names. Invalid entries are met when
- * the bits are read. */
-static int claim_bits(struct image *img, const struct bitmapdir_entry *e,
-		      uint64_t file_size, struct err *err)
+/* The clusters of bits that the table of B names. What an invalid entry names
+ * may be anybody's, now or when the file is longer. */
+static int claim_bits(struct image *img, struct bitmap *b, uint64_t file_size,
+		      struct err *err)
 {
+	const struct bitmapdir_entry *e = &b->e;
 	autofree uint64_t *table = mem_array(e->table_entries, 8);
 	int r = table ? hostfile_pread(img->file, table,
 				       (size_t)e->table_entries * 8,
@@ -48,8 +49,9 @@ static int claim_bits(struct image *img, const struct bitmapdir_entry *e,
 		uint64_t hoff;
 
 		if (bitmapdir_table_decode(be64_load(&table[i]), &img->geom,
-					   file_size, &kind, &hoff) == 0 &&
-		    kind == BITMAPDIR_DATA)
+					   file_size, &kind, &hoff) < 0)
+			b->broken = true;
+		else if (kind == BITMAPDIR_DATA)
 			r = rolescan_claim(&img->meta, hoff, 1, ROLE_BITMAP,
 					   err);
 	}
@@ -62,6 +64,7 @@ static int claim_bitmaps(struct image *img, uint64_t file_size, struct err *err)
 	struct meta *m = &img->meta;
 	int r = 0;
 
+	img->bitmaps.claimed = file_size;
 	if (list->dir.n)
 		r = rolescan_claim(m, list->dir.off, list->dir.len, ROLE_BITMAP,
 				   err);
@@ -71,7 +74,7 @@ static int claim_bitmaps(struct image *img, uint64_t file_size, struct err *err)
 		r = rolescan_claim(m, e->table_off, e->table_entries * 8ULL,
 				   ROLE_BITMAP, err);
 		if (r == 0)
-			r = claim_bits(img, e, file_size, err);
+			r = claim_bits(img, &list->b[i], file_size, err);
 	}
 	return r;
 }
