@@ -543,6 +543,46 @@ START_TEST(entry_at_the_end)
 }
 END_TEST
 
+/* So many L2 tables that they are not scanned at once, and an entry that names a
+ * cluster of the last one: nothing is freed before that is known. */
+START_TEST(entry_of_data)
+{
+	const uint64_t span = 1ULL << (21 + 18);
+	struct imgbuild_params p = { .cluster_bits = 21, .size = 3 * span };
+	struct hostfile *f;
+	struct imgbuild b;
+	uint64_t data = 0;
+	char got;
+
+	mem = hostmem_new();
+	fault = hostfault_new();
+	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
+	imgbuild_init(&b, f, &p);
+	for (unsigned i = 0; i < 3; i++)
+		data = imgbuild_data(&b, i * span, "d", 1);
+	imgbuild_finish(&b);
+	imgbuild_fini(&b);
+	hostfile_close(f);
+	open_for_bitmaps();
+	ck_assert_int_eq(bitmap_add(img, "bad", 1ULL << 31, &err), 0);
+	ck_assert_int_eq(bitmap_disable(img, "bad", &err), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	poke64(peek64(entry_at(0)), data);
+	open_for_bitmaps();
+	ck_assert_int_eq(bitmap_remove(img, "bad", &err), -EIO);
+	ck_assert_ptr_nonnull(strstr(err.text, "tables overlap"));
+	ck_assert(image_corrupt(img));
+	ck_assert_int_eq(image_close(img), 0);
+	ck_assert_uint_eq(peek64(72), QCOW2_INCOMPAT_CORRUPT);
+	ck_assert_int_eq(open_image((struct image_opts){ .readonly = true }), 0);
+	ck_assert_uint_eq(count(), 1);
+	ck_assert_int_eq(image_read(img, &got, 1, 2 * span), 0);
+	ck_assert_int_eq(got, 'd');
+	ck_assert_int_eq(image_close(img), 0);
+	end();
+}
+END_TEST
+
 /* In use when it was opened: it stays so, and can only be removed. */
 START_TEST(left_in_use)
 {
@@ -706,4 +746,4 @@ START_TEST(faults)
 END_TEST
 
 SUITE_MAIN("bitmap", layouts, notes, sizes, threads, unusable,
-	   entry_behind_file, entry_at_the_end, left_in_use, arguments, too_much, faults)
+	   entry_behind_file, entry_at_the_end, entry_of_data, left_in_use, arguments, too_much, faults)

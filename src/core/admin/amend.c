@@ -263,12 +263,7 @@ int amend_image(struct image *img, const struct amend_opts *opts,
 	w.version = opts->version ? opts->version : img->meta.header.version;
 	w.refcount_bits = opts->refcount_bits ? opts->refcount_bits :
 						img->geom.refcount_bits;
-	r = rolescan_finish(&img->meta);
-	if (r == -EUCLEAN)
-		r = err_set(err, state_mark_corrupt(img),
-			    "cannot amend: tables overlap; run 'rawcow check'");
-	else if (r < 0)
-		err_set_sys(err, r, "cannot amend");
+	r = state_finish_roles(img, "cannot amend", err);
 	if (r == 0)
 		r = change(&w);
 	gate_open(img);

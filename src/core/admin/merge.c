@@ -217,12 +217,11 @@ static int sync_base(struct work *w)
  * disk. */
 static int unmap_all(struct image *img)
 {
-	int r = rolescan_finish(&img->meta);
+	int r;
 
-	if (r == 0 && img->data_file && SEED_BUG(SEED_DATA_PUNCH_EARLY))
+	if (img->data_file && SEED_BUG(SEED_DATA_PUNCH_EARLY))
 		extdata_empty(img);
-	if (r == 0)
-		r = trim_end(&img->meta, 0, img->geom.size);
+	r = trim_end(&img->meta, 0, img->geom.size);
 	if (r == 0)
 		r = writeback_all(&img->meta);
 	if (r == 0 && img->data_file)
@@ -234,20 +233,25 @@ static int unmap_all(struct image *img)
  * from here or from the base. */
 static int empty(struct work *w)
 {
+	static const char what[] =
+		"all of it is in the backing file, but the image could not be emptied";
 	struct image *img = w->img;
 	int r = gate_quiesce(img);
 
+	if (r < 0)
+		return err_set_sys(w->err, r, "%s", what);
+	r = state_finish_roles(img, what, w->err);
 	if (r == 0) {
 		r = unmap_all(img);
 		if (r == 0)
 			r = trim_file(&img->meta);
 		if (r == 0)
 			r = writeback_all(&img->meta);
-		gate_open(img);
+		if (r < 0)
+			err_set_sys(w->err, r, "%s", what);
 	}
-	return r < 0 ? err_set_sys(w->err, r,
-				   "all of it is in the backing file, but the image could not be emptied") :
-		       0;
+	gate_open(img);
+	return r;
 }
 
 static int check(struct work *w)

@@ -196,13 +196,11 @@ static int free_behind(struct image *img, uint64_t size, uint64_t old)
 	return r < 0 ? r : trim_file(m);
 }
 
-static int shrink_disk(struct image *img, uint64_t size)
+static int shrink_disk(struct image *img, uint64_t size, struct err *err)
 {
 	uint64_t old = img->geom.size;
-	int r = rolescan_finish(&img->meta);
+	int r = state_finish_roles(img, "cannot resize", err);
 
-	if (r == -EUCLEAN)
-		state_mark_corrupt(img);
 	if (r < 0)
 		return r;
 	if (SEED_BUG(SEED_SHRINK_EARLY))
@@ -265,7 +263,8 @@ static int with_bitmaps(struct image *img, uint64_t size, struct err *err)
 
 	if (r < 0)
 		return r;
-	r = size > img->geom.size ? grow(img, size) : shrink_disk(img, size);
+	r = size > img->geom.size ? grow(img, size) :
+				    shrink_disk(img, size, err);
 	bitmaps_resized(img);
 	return r;
 }

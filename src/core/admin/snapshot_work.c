@@ -25,13 +25,10 @@ int snapshot_work_begin(struct snapshot_work *w, struct image *img,
 	r = gate_quiesce(img);
 	if (r < 0)
 		return err_set_sys(err, r, "cannot change snapshots");
-	r = rolescan_finish(w->m);
+	r = state_finish_roles(img, "cannot change snapshots", err);
 	if (r < 0) {
 		gate_open(img);
-		if (r != -EUCLEAN)
-			return err_set_sys(err, r, "cannot change snapshots");
-		return err_set(err, state_mark_corrupt(img),
-			       "cannot change snapshots: tables overlap; run 'rawcow check'");
+		return r;
 	}
 	r = hostfile_stat(img->file, &st);
 	if (r < 0)

@@ -351,8 +351,10 @@ int bitmapstore_put(struct image *img, const struct bitmap *without,
 {
 	struct storing s = { .img = img, .m = &img->meta, .without = without,
 			     .err = err };
-	int r = put_bitmaps(&s);
+	int r = state_finish_roles(img, "cannot store bitmaps", err);
 
+	if (r == 0)
+		r = put_bitmaps(&s);
 	if (r == 0)
 		r = put_dir(&s);
 	if (r == 0)

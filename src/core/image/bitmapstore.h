@@ -17,7 +17,8 @@ int bitmapstore_put_flags(struct image *img, bool in_use);
  * WITHOUT (may be NULL), and switch to it in an order that no crash breaks; then
  * free what was there before. Tracked bitmaps are marked in use if
  * img->bitmaps.in_use. All else is committed on the way. On error, with text,
- * what was stored before is still there, unless a sync failed.
+ * what was stored before is still there, unless a sync failed; -EIO also if
+ * tables overlap (state_finish_roles()).
  */
 int bitmapstore_put(struct image *img, const struct bitmap *without,
 		    struct err *err);

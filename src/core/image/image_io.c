@@ -76,7 +76,8 @@ static bool make_room(struct image *img)
 	if (!any)
 		return true;
 	/* what lies in front of the end may be used once it is known */
-	return rolescan_finish(m) == 0 && writeback_settle(m) == 0;
+	return state_finish_roles(img, "cannot make room", NULL) == 0 &&
+	       writeback_settle(m) == 0;
 }
 
 /* Start a commit when much is dirty; wait for it when memory gets short. */

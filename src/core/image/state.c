@@ -82,3 +82,13 @@ int state_mark_corrupt(struct image *img)
 			img->meta.header.autoclear);
 	return -EIO;
 }
+
+int state_finish_roles(struct image *img, const char *what, struct err *err)
+{
+	int r = rolescan_finish(&img->meta);
+
+	if (r == -EUCLEAN)
+		return err_set(err, state_mark_corrupt(img),
+			       "%s: tables overlap; run 'rawcow check'", what);
+	return r < 0 ? err_set_sys(err, r, "%s", what) : 0;
+}

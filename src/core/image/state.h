@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/err.h"
 #include "base/lock.h"
 #include "core/format/header.h"
 
@@ -37,3 +38,11 @@ int state_begin_write(struct image *img);
 /* A request met a contradiction: mark a writable image as corrupt, once.
  * Returns -EIO. Call outside an epoch. */
 int state_mark_corrupt(struct image *img);
+
+/*
+ * Before clusters are freed, or counted in another way: know what all are used
+ * for (rolescan_finish()). -EIO: tables overlap, and the image is marked as
+ * corrupt; -ENOMEM. The text begins with WHAT ("cannot ..."). Call outside an
+ * epoch.
+ */
+int state_finish_roles(struct image *img, const char *what, struct err *err);
