@@ -201,6 +201,109 @@ START_TEST(layouts)
 }
 END_TEST
 
+/* An extension of FILL zeroes, and behind it at once the name: no marker. */
+static void begin_unmarked(unsigned cluster_bits, unsigned fill)
+{
+	struct imgbuild_params p = { .cluster_bits = cluster_bits,
+				     .size = SIZE };
+	static const unsigned char zeroes[4096];
+	struct hostfile *f;
+	struct imgbuild b;
+	uint64_t at;
+
+	mem = hostmem_new();
+	fault = hostfault_new();
+	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
+	imgbuild_init(&b, f, &p);
+	at = b.ext_end + 8 + fill;
+	imgbuild_ext(&b, FILLER, zeroes, fill);
+	imgbuild_finish(&b);
+	imgbuild_header_set(&b, IMGBUILD_BACKING_OFFSET, at);
+	imgbuild_header_set(&b, IMGBUILD_BACKING_LEN, 12);
+	ck_assert_int_eq(hostmem_write(mem, "the-name.raw", 12, at), 0);
+	imgbuild_fini(&b);
+	hostfile_close(f);
+}
+
+/* BITMAPS: is there the extension for them; -1: perhaps. */
+static void unmarked_is_kept(unsigned fill, int bitmaps)
+{
+	uint8_t buf[4096];
+	struct headerext_list ext;
+	const struct headerext *x;
+	struct header h;
+
+	header(&h, &ext, buf);
+	x = headerext_find(&ext, FILLER);
+	ck_assert(x && x->len == fill && !x->data[0] &&
+		  !memcmp(x->data, x->data + 1, fill - 1));
+	if (bitmaps >= 0)
+		ck_assert_uint_eq(ext.n, 1 + (unsigned)bitmaps);
+	ck_assert_int_eq(headerext_find(&ext, QCOW2_EXT_BITMAPS) != NULL,
+			 ext.n == 2);
+	ck_assert(!memcmp(buf + h.backing_offset, "the-name.raw", 12));
+	check(bitmaps < 0 ? UINT64_MAX : 0);
+}
+
+/* FILL bytes; from 600 on the list ends behind the first sector. */
+static void one_unmarked(unsigned cluster_bits, unsigned fill)
+{
+	bool room = fill < 600;
+	int r;
+
+	begin_unmarked(cluster_bits, fill);
+	open_for_bitmaps();
+	r = bitmap_add(img, "one", 0, &err);
+	ck_assert_msg(r == (room ? 0 : -EUCLEAN), "bits %u fill %u: %s",
+		      cluster_bits, fill, err.text);
+	ck_assert_int_eq(image_close(img), 0);
+	unmarked_is_kept(fill, room);
+	if (room) {
+		open_for_bitmaps();
+		ck_assert_int_eq(bitmap_remove(img, "one", &err), 0);
+		ck_assert_int_eq(image_close(img), 0);
+		unmarked_is_kept(fill, false);
+	}
+	end();
+}
+
+/* Each change fails in turn: what was written until then is a header, too. */
+static void faulty_unmarked(unsigned cluster_bits, unsigned fill)
+{
+	bool hit = true;
+
+	for (uint64_t skip = 0; hit; skip++) {
+		struct hostfault_rule rule = {
+			HOSTFAULT_CHANGES, HOSTFAULT_ERROR, -EIO, skip, 1
+		};
+
+		begin_unmarked(cluster_bits, fill);
+		open_for_bitmaps();
+		hostfault_set(fault, &rule);
+		(void)!bitmap_add(img, "one", 0, &err);
+		(void)!image_close(img);
+		hit = hostfault_hits(fault) > 0;
+		hostfault_set(fault, NULL);
+		unmarked_is_kept(fill, -1);
+		end();
+	}
+}
+
+START_TEST(no_end_marker)
+{
+	static const unsigned fills[] = { 16, 21, 320, 347, 376, 600, 605 };
+
+	faulty_unmarked(9, 320);
+	faulty_unmarked(12, 347);
+	for (unsigned i = 0; i < 7; i++) {
+		if (i < 3)
+			one_unmarked(9, fills[i]);
+		one_unmarked(10, fills[i]);
+		one_unmarked(12, fills[i]);
+	}
+}
+END_TEST
+
 /* --- what is noted --------------------------------------------------------- */
 
 struct shown {
@@ -745,5 +848,5 @@ START_TEST(faults)
 }
 END_TEST
 
-SUITE_MAIN("bitmap", layouts, notes, sizes, threads, unusable,
+SUITE_MAIN("bitmap", layouts, no_end_marker, notes, sizes, threads, unusable,
 	   entry_behind_file, entry_at_the_end, entry_of_data, left_in_use, arguments, too_much, faults)

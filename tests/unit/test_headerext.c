@@ -58,6 +58,7 @@ START_TEST(test_walk)
 	ck_assert_int_eq(headerext_decode(&list, &h, img, CLUSTER, NULL), 0);
 	ck_assert_uint_eq(list.n, 3);
 	ck_assert_uint_eq(list.end, pos);
+	ck_assert(list.marked);
 	e = headerext_find(&list, QCOW2_EXT_BACKING_FORMAT);
 	ck_assert_uint_eq(e->len, 5);
 	ck_assert_mem_eq(e->data, "qcow2", 5);
@@ -98,6 +99,7 @@ START_TEST(test_no_marker)
 	ck_assert_int_eq(decode(&list, &h, img, CLUSTER, NULL), 0);
 	ck_assert_uint_eq(list.n, 1);
 	ck_assert_uint_eq(list.end, CLUSTER);
+	ck_assert(!list.marked);
 	/* One byte more. */
 	be32_store(img + START + 4, CLUSTER - START - 8 + 1);
 	ck_assert_int_eq(decode(&list, &h, img, CLUSTER, NULL), -EUCLEAN);
@@ -135,6 +137,7 @@ START_TEST(test_backing_name)
 	h.backing_offset = START + 17;
 	ck_assert_int_eq(decode(&list, &h, img, CLUSTER, NULL), 0);
 	ck_assert_uint_eq(list.end, START + 17);
+	ck_assert(!list.marked);
 	/* An old version 2 image: the name follows its 72 bytes. */
 	h.version = 2;
 	h.header_len = h.backing_offset = 72;

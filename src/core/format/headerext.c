@@ -42,9 +42,9 @@ static int check_ext(const struct headerext_list *list, uint32_t type,
 	return 0;
 }
 
-/* One extension at list->end; *LAST when it was the end marker. */
+/* One extension at list->end, or the end marker. */
 static int take_ext(struct headerext_list *list, const uint8_t *buf,
-		    size_t end, bool *last, struct err *err)
+		    size_t end, struct err *err)
 {
 	size_t data = list->end + sizeof(struct disk_headerext);
 	struct disk_headerext d;
@@ -55,8 +55,8 @@ static int take_ext(struct headerext_list *list, const uint8_t *buf,
 	memcpy(&d, buf + list->end, sizeof(d));
 	type = be32_get(d.type);
 	len = be32_get(d.len);
-	*last = type == QCOW2_EXT_END;
-	if (*last) {
+	list->marked = type == QCOW2_EXT_END;
+	if (list->marked) {
 		list->end = data;
 		return 0;
 	}
@@ -73,7 +73,6 @@ int headerext_decode(struct headerext_list *list, const struct header *h,
 		     const void *buf, size_t len, struct err *err)
 {
 	size_t end = NUM_MIN(len, (size_t)1 << h->cluster_bits);
-	bool last = false;
 	int r = 0;
 
 	if (h->backing_offset)
@@ -81,9 +80,9 @@ int headerext_decode(struct headerext_list *list, const struct header *h,
 	memset(list, 0, sizeof(*list));
 	list->end = h->header_len;
 	/* Too little room for a marker ends the list as a marker does. */
-	while (!r && !last && list->end < end &&
+	while (!r && !list->marked && list->end < end &&
 	       end - list->end >= sizeof(struct disk_headerext))
-		r = take_ext(list, buf, end, &last, err);
+		r = take_ext(list, buf, end, err);
 	return r;
 }
 

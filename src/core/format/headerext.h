@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,7 +20,9 @@ struct headerext {
 struct headerext_list {
 	struct headerext ext[64]; /* QCOW2_MAX_EXTENSIONS */
 	unsigned n;
-	size_t end; /* offset in the buffer behind the end marker */
+	size_t end; /* offset in the buffer behind the end marker, or, if it was
+		       not MARKED, behind the last extension */
+	bool marked;
 };
 
 /*

@@ -18,7 +18,7 @@
 /* The header cluster: as it is on disk, and as it shall be. */
 struct work {
 	struct meta *m;
-	size_t len; /* bytes of a cluster */
+	size_t len; /* bytes of a cluster, at least of a sector */
 	uint8_t *now, *next;
 	struct headerext_list ext; /* of now */
 	size_t at;		   /* of the extension's head, 0: none */
@@ -154,7 +154,7 @@ static int move_name(struct work *w, size_t end)
 		to = (size_t)num_round_up(NUM_MAX(end, old_end), 8);
 	if (to + h->backing_size > w->len)
 		return no_room(w);
-	memmove(w->next + to, w->next + h->backing_offset, h->backing_size);
+	memcpy(w->next + to, w->now + h->backing_offset, h->backing_size);
 	if (w->len > QCOW2_SECTOR) {
 		r = put_range(w, NUM_MAX(to, QCOW2_SECTOR), to + h->backing_size);
 		if (r < 0)
@@ -165,22 +165,36 @@ static int move_name(struct work *w, size_t end)
 	return w->len > QCOW2_SECTOR ? put_sector(w, 0, true) : 0;
 }
 
+/* Give a list that the backing file's name ends an end marker, in the place of
+ * that name: it is written with the sector that names another one. */
+static int add_marker(struct work *w)
+{
+	size_t at = (size_t)num_round_up(w->ext.end, 8);
+
+	if (at + HEAD_LEN > QCOW2_SECTOR)
+		return name_end(w) && w->len > QCOW2_SECTOR ?
+			       err_set(w->err, -EUCLEAN,
+				       "the header extensions have no end marker, and the first sector has no room for one") :
+			       no_room(w);
+	memset(w->next + w->ext.end, 0, at + HEAD_LEN - w->ext.end);
+	w->ext.end = at + HEAD_LEN;
+	return 0;
+}
+
 /* The extension and a new marker behind it, in the place of the old marker. */
 static int append(struct work *w, const struct bitmapdir *d)
 {
 	const struct header before = w->m->header;
 	uint8_t x[BITMAPDIR_EXT_LEN];
 	size_t at, behind, end, stale = name_end(w);
-	int r;
+	int r = w->ext.marked ? 0 : add_marker(w);
 
+	if (r < 0)
+		return r;
 	if (w->ext.end + WHOLE_LEN + (name_end(w) ? before.backing_size : 0) >
 	    w->len)
 		drop_names(w);
 	at = w->ext.end - HEAD_LEN;
-	if (w->ext.end < HEAD_LEN || be64_load(w->next + at) ||
-	    at < before.header_len)
-		return err_set(w->err, -EUCLEAN,
-			       "the header extensions have no end marker");
 	if (w->ext.end + WHOLE_LEN > w->len)
 		return no_room(w);
 	r = move_name(w, w->ext.end + WHOLE_LEN);
