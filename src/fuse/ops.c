@@ -73,6 +73,17 @@ static void op_init(void *arg, struct fuse_conn_info *conn)
 	conn->time_gran = 1;
 }
 
+/* Resizing to SIZE has come to RC. What fails when the size is right, a bitmap
+ * that is lost, is for the log only: the kernel must have that size. */
+static int resized(struct ops_server *s, uint64_t size, int rc,
+		   const struct err *err)
+{
+	if (!rc)
+		return 0;
+	log_limited(LOG_LEVEL_ERROR, "%s", err->text);
+	return image_size(s->img) == size && !image_failed(s->img) ? 0 : rc;
+}
+
 /* What lies behind the new end is lost. Not all of it: an open() that only meant
  * to empty a file, as ">" of a shell does, would destroy the disk. */
 static int shrink(struct ops_server *s, uint64_t size)
@@ -85,9 +96,7 @@ static int shrink(struct ops_server *s, uint64_t size)
 	if (!size)
 		return -EOPNOTSUPP;
 	rc = resize_image(s->img, size, true, &err);
-	if (rc)
-		log_limited(LOG_LEVEL_ERROR, "%s", err.text);
-	return rc;
+	return resized(s, size, rc, &err);
 }
 
 /* Make the image larger, for whoever writes or truncates behind its end. */
@@ -101,9 +110,7 @@ static int grow(struct ops_server *s, uint64_t size)
 	rc = resize_image(s->img, size, false, &err);
 	if (rc == -EINVAL && image_size(s->img) >= size)
 		return 0; /* another request has just made it as large */
-	if (rc)
-		log_limited(LOG_LEVEL_ERROR, "%s", err.text);
-	return rc;
+	return resized(s, size, rc, &err);
 }
 
 int ops_set_size(struct ops_server *s, uint64_t size)

@@ -135,8 +135,20 @@ static bool closes_soon(int rc, unsigned *tries)
 	return true;
 }
 
+/* The disk is another one: tell the kernel its size, then drop all pages, so
+ * that reads and mappings find the new content. */
+static void disk_changed(struct ops_server *s)
+{
+	fuse_ino_t ino = node_disk(&s->nodes)->ino;
+
+	node_touch(node_disk(&s->nodes));
+	own_fix_size(s->own);
+	fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
+}
+
 static void obey(struct order *w)
 {
+	uint64_t size = image_size(w->s->img);
 	struct ctl_order *o = &w->o;
 	unsigned tries = 0;
 
@@ -154,17 +166,10 @@ static void obey(struct order *w)
 		ctl_obey(w->s->img, o);
 	while (o->verb == CTL_SNAPSHOT_DELETE &&
 	       closes_soon(o->result, &tries));
-}
-
-/* The disk is another one: tell the kernel its size, then drop all pages, so
- * that reads and mappings find the new content. */
-static void disk_changed(struct ops_server *s)
-{
-	fuse_ino_t ino = node_disk(&s->nodes)->ino;
-
-	node_touch(node_disk(&s->nodes));
-	own_fix_size(s->own);
-	fuse_lowlevel_notify_inval_inode(s->se, ino, 0, 0);
+	/* an error may have come later, where the size is another one */
+	if (o->verb == CTL_SNAPSHOT_APPLY &&
+	    (!o->result || image_size(w->s->img) != size))
+		disk_changed(w->s);
 }
 
 static void answer(struct order *w)
@@ -219,9 +224,7 @@ static void run_order(struct job *job)
 	struct order *w = (struct order *)job;
 
 	obey(w);
-	if (!w->o.result && w->o.verb == CTL_SNAPSHOT_APPLY)
-		disk_changed(w->s);
-	else if (!w->o.result && is_snapshots(&w->o) && names_changed(w)) {
+	if (!w->o.result && is_snapshots(&w->o) && names_changed(w)) {
 		job->run = run_tell;
 		if (jobs_add(w->s->tell, job))
 			return;

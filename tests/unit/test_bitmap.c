@@ -113,6 +113,40 @@ static unsigned count(void)
 	return n;
 }
 
+static uint64_t peek64(uint64_t off)
+{
+	uint64_t v;
+
+	hostmem_read(mem, &v, 8, off);
+	return be64toh(v);
+}
+
+static void poke64(uint64_t off, uint64_t v)
+{
+	v = htobe64(v);
+	ck_assert_int_eq(hostmem_write(mem, &v, 8, off), 0);
+}
+
+static uint64_t file_clusters(uint64_t cluster)
+{
+	return (hostmem_size(mem) + cluster - 1) / cluster;
+}
+
+/* All clusters of a file with one block of one-bit counts are taken. */
+static void fill_file(uint64_t cluster)
+{
+	uint64_t block = peek64(peek64(48));
+
+	for (uint64_t i = 0; i < file_clusters(cluster); i++) {
+		uint8_t counts;
+
+		hostmem_read(mem, &counts, 1, block + i / 8);
+		counts |= (uint8_t)(1 << i % 8);
+		ck_assert_int_eq(hostmem_write(mem, &counts, 1, block + i / 8),
+				 0);
+	}
+}
+
 /* --- the header ------------------------------------------------------------ */
 
 static void header(struct header *h, struct headerext_list *ext, uint8_t *buf)
@@ -439,6 +473,69 @@ START_TEST(sizes)
 }
 END_TEST
 
+/* A bitmap "off", which has its first bit, in an image that cannot get a single
+ * cluster more. */
+static void begin_full(void)
+{
+	begin(12, 0, NULL);
+	open_rw();
+	ck_assert_int_eq(bitmap_add(img, "off", 512, &err), 0);
+	ck_assert_int_eq(image_write(img, "x", 1, 0), 0);
+	ck_assert_int_eq(bitmap_disable(img, "off", &err), 0);
+	ck_assert_int_eq(image_close(img), 0);
+}
+
+static void fill(void)
+{
+	fill_file(4096);
+	hostfault_limit(fault, file_clusters(4096) * 4096);
+}
+
+/* No room to resize: what was stored before is still good. */
+START_TEST(resize_fails)
+{
+	static bool model[2 * SIZE / 512];
+
+	begin_full();
+	open_rw();
+	ck_assert_int_eq(bitmap_add(img, "on", 512, &err), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	fill();
+	open_rw();
+	ck_assert_int_eq(resize_image(img, 2ULL << 30, false, &err), -ENOSPC);
+	ck_assert_uint_eq(image_size(img), SIZE);
+	ck_assert_int_eq(image_close(img), 0);
+	open_rw();
+	shows("on", 9, model);
+	model[0] = true;
+	shows("off", 9, model);
+	ck_assert_int_eq(image_close(img), 0);
+	end();
+}
+END_TEST
+
+/* Room for that, but none for the bitmap: it is said. */
+START_TEST(resize_loses)
+{
+	struct shown s = { 0 };
+
+	begin_full();
+	fill();
+	open_rw();
+	ck_assert_int_eq(resize_image(img, 2 * SIZE, false, &err), -ENOSPC);
+	ck_assert_msg(strstr(err.text, "has its new size, but bitmap 'off' is lost"),
+		      "%s", err.text);
+	ck_assert_uint_eq(image_size(img), 2 * SIZE);
+	ck_assert_int_eq(image_close(img), 0);
+	open_rw();
+	ck_assert_int_eq(image_bitmap_extents(img, "off", show, &s, &err),
+			 -ENOTSUP);
+	ck_assert_int_eq(image_close(img), 0);
+	check(UINT64_MAX);
+	end();
+}
+END_TEST
+
 static void *writer(void *arg)
 {
 	unsigned me = *(unsigned *)arg;
@@ -484,20 +581,6 @@ START_TEST(threads)
 END_TEST
 
 /* --- what rawcow cannot use ------------------------------------------------ */
-
-static uint64_t peek64(uint64_t off)
-{
-	uint64_t v;
-
-	hostmem_read(mem, &v, 8, off);
-	return be64toh(v);
-}
-
-static void poke64(uint64_t off, uint64_t v)
-{
-	v = htobe64(v);
-	ck_assert_int_eq(hostmem_write(mem, &v, 8, off), 0);
-}
 
 /* The Ith entry of a directory whose entries have 32 bytes. */
 static uint64_t entry_at(unsigned i)
@@ -582,11 +665,6 @@ static void begin_two(unsigned cluster_bits)
 	ck_assert_int_eq(image_close(img), 0);
 }
 
-static uint64_t file_clusters(uint64_t cluster)
-{
-	return (hostmem_size(mem) + cluster - 1) / cluster;
-}
-
 /* A table entry points behind the file, which then grows over it: what stands
  * there now is not the bitmap's. */
 START_TEST(entry_behind_file)
@@ -613,21 +691,6 @@ START_TEST(entry_behind_file)
 	end();
 }
 END_TEST
-
-/* All clusters of a file with one block of one-bit counts are taken. */
-static void fill_file(uint64_t cluster)
-{
-	uint64_t block = peek64(peek64(48));
-
-	for (uint64_t i = 0; i < file_clusters(cluster); i++) {
-		uint8_t counts;
-
-		hostmem_read(mem, &counts, 1, block + i / 8);
-		counts |= (uint8_t)(1 << i % 8);
-		ck_assert_int_eq(hostmem_write(mem, &counts, 1, block + i / 8),
-				 0);
-	}
-}
 
 /* The same, and the new directory is what comes to stand there. */
 START_TEST(entry_at_the_end)
@@ -848,5 +911,6 @@ START_TEST(faults)
 }
 END_TEST
 
-SUITE_MAIN("bitmap", layouts, no_end_marker, notes, sizes, threads, unusable,
+SUITE_MAIN("bitmap", layouts, no_end_marker, notes, sizes,
+	   resize_fails, resize_loses, threads, unusable,
 	   entry_behind_file, entry_at_the_end, entry_of_data, left_in_use, arguments, too_much, faults)

@@ -265,8 +265,7 @@ static int with_bitmaps(struct image *img, uint64_t size, struct err *err)
 		return r;
 	r = size > img->geom.size ? grow(img, size) :
 				    shrink_disk(img, size, err);
-	bitmaps_resized(img);
-	return r;
+	return bitmaps_resized(img, r, err);
 }
 
 int resize_image(struct image *img, uint64_t size, bool shrink, struct err *err)

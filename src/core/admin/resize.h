@@ -16,7 +16,7 @@
  * Smaller only with SHRINK: what lay behind the new end is lost.
  *
  * After an error the disk has the old size, or, when only the freeing of what
- * lay behind the new end has failed, the new one.
+ * lay behind the new end has failed, or storing a bitmap, the new one.
  *
  * A crash leaves the old size or the new one. F beyond the commit: growing 1,
  * or 2 with a longer L1 table; shrinking 1, and 1 when the file gets shorter.

@@ -25,7 +25,8 @@
 int snapshot_create(struct image *img, const char *name, struct err *err);
 
 /* Make the disk what it was in a snapshot; what it is now is lost unless
- * another snapshot has it. The disk may change its size. */
+ * another snapshot has it. The disk may change its size; then the text of an
+ * error may also say that it is applied, but a bitmap is lost. */
 int snapshot_apply(struct image *img, const char *name_or_id, struct err *err);
 
 /* -EBUSY: a view (core/image/view.h) holds it. */

@@ -87,8 +87,10 @@ static int apply(struct snapshot_work *w, const struct snapshot *s)
 	return r < 0 ? r : take_over(w, old);
 }
 
-/* The bitmaps are as long as the disk, and all of it may change. */
-static int apply_with_bitmaps(struct snapshot_work *w, const struct snapshot *s)
+/* The bitmaps are as long as the disk, and all of it may change. *WHAT: what is
+ * to be said of an error. */
+static int apply_with_bitmaps(struct snapshot_work *w, const struct snapshot *s,
+			      const char **what)
 {
 	bool resize = s->disk_size != w->img->geom.size;
 	int r = 0;
@@ -102,15 +104,16 @@ static int apply_with_bitmaps(struct snapshot_work *w, const struct snapshot *s)
 	if (r < 0)
 		return r;
 	r = apply(w, s);
-	if (r == 0)
+	if (r == 0) {
 		bitmaps_touch(w->img, 0, w->img->geom.size);
-	if (resize)
-		bitmaps_resized(w->img);
-	return r;
+		*what = "the snapshot is applied";
+	}
+	return resize ? bitmaps_resized(w->img, r, w->err) : r;
 }
 
 int snapshot_apply(struct image *img, const char *name_or_id, struct err *err)
 {
+	const char *what = "cannot apply the snapshot";
 	struct snapshot_work w;
 	size_t i;
 	int r = snapshot_work_begin(&w, img, err);
@@ -122,7 +125,6 @@ int snapshot_apply(struct image *img, const char *name_or_id, struct err *err)
 		snapshot_work_end(&w);
 		return r;
 	}
-	return snapshot_work_finish(&w,
-				    apply_with_bitmaps(&w, &w.list.snap[i]),
-				    "cannot apply the snapshot");
+	r = apply_with_bitmaps(&w, &w.list.snap[i], &what);
+	return snapshot_work_finish(&w, r, what);
 }

@@ -290,41 +290,81 @@ static int resize_one(struct image *img, struct bitmap *b)
 	return 0;
 }
 
-/* B's bits mean nothing any more. */
-static void give_up(struct image *img, struct bitmap *b)
+/* B's bits mean nothing any more. *LOST: the first such. */
+static void give_up(struct image *img, struct bitmap *b,
+		    const struct bitmap **lost)
 {
 	bitmaps_track(img, b, false);
 	b->e.flags |= BITMAPDIR_IN_USE;
 	bitmaps_release(b);
+	if (!*lost)
+		*lost = b;
 }
 
-void bitmaps_resized(struct image *img)
+/* The size is what it was, and so are the bits: the marks go where they came. */
+static int unmark(struct image *img, struct err *err)
 {
 	struct bitmaps *bs = &img->bitmaps;
-	uint64_t now = img->geom.size;
-	struct err err = { "" };
-	size_t held = 0;
-	int r = 0;
+	bool marked = false;
+	int r;
+
+	for (size_t i = 0; i < bs->list.n; i++)
+		marked |= bs->list.b[i].words && !bs->list.b[i].tracked;
+	release_all(bs);
+	r = marked ? bitmapstore_put_flags(img, bs->in_use) : 0;
+	return r < 0 ? err_set_sys(err, r, "its bitmaps stay marked as in use") :
+		       0;
+}
+
+/* Cut or extend all that are held, and store them; what is tracked can still be
+ * stored at close. *LOST, if it is not NULL after an error. */
+static int store_resized(struct image *img, const struct bitmap **lost,
+			 struct err *err)
+{
+	struct bitmaps *bs = &img->bitmaps;
+	bool held = false;
+	int r = 0, stored = 0;
 
 	for (size_t i = 0; i < bs->list.n; i++) {
 		struct bitmap *b = &bs->list.b[i];
 
-		held += b->words != NULL;
-		if (b->words && bs->old_size != now &&
-		    (r = resize_one(img, b)) < 0)
-			give_up(img, b);
+		held |= b->words != NULL;
+		if (b->words && resize_one(img, b) < 0) {
+			r = err_set(err, -ENOMEM, "no memory for a bitmap");
+			give_up(img, b, lost);
+		}
 	}
-	if (now > bs->old_size)
-		bitmaps_touch(img, bs->old_size, now - bs->old_size);
-	if (held && !atomic_load(&img->meta.failed) && r == 0)
-		r = bitmapstore_put(img, NULL, &err);
+	if (img->geom.size > bs->old_size)
+		bitmaps_touch(img, bs->old_size,
+			      img->geom.size - bs->old_size);
+	if (held && !atomic_load(&img->meta.failed))
+		stored = bitmapstore_put(img, NULL, err);
 	for (size_t i = 0; i < bs->list.n; i++)
-		if (r < 0 && bs->list.b[i].words && !bs->list.b[i].tracked)
-			give_up(img, &bs->list.b[i]);
+		if (stored < 0 && bs->list.b[i].words &&
+		    !bs->list.b[i].tracked)
+			give_up(img, &bs->list.b[i], lost);
 	release_all(bs);
-	if (r < 0)
-		log_line(LOG_LEVEL_ERROR,
-			 "%s: its bitmaps were not stored for the new size: %s",
-			 img->file->name,
-			 err.text[0] ? err.text : strerror(-r));
+	return stored < 0 ? stored : r;
+}
+
+int bitmaps_resized(struct image *img, int r, struct err *err)
+{
+	const struct bitmap *lost = NULL;
+	struct err why = { "" };
+	char safe[SAFE_NAME];
+	int stored;
+
+	if (img->geom.size == img->bitmaps.old_size)
+		stored = unmark(img, &why);
+	else
+		stored = store_resized(img, &lost, &why);
+	if (lost)
+		err_wrap(&why, "the disk has its new size, but bitmap '%s' is lost",
+			 safe_name(safe, lost));
+	if (stored == 0)
+		return r;
+	if (r == 0 && lost)
+		return err_set(err, stored, "%s", why.text);
+	log_line(LOG_LEVEL_ERROR, "%s: %s", img->file->name, why.text);
+	return r;
 }
