@@ -749,6 +749,30 @@ START_TEST(entry_of_data)
 }
 END_TEST
 
+/* The padding of the last entry is cut off with the file. */
+START_TEST(directory_cut_short)
+{
+	static bool model[2 * SIZE / 512];
+
+	begin(16, 0, NULL);
+	open_for_bitmaps();
+	ck_assert_int_eq(bitmap_add(img, "on", 512, &err), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	ck_assert_uint_ge(entry_at(0) + 65536, hostmem_size(mem));
+	ck_assert_int_eq(hostmem_resize(mem, entry_at(0) + 24 + 2), 0);
+	check(0);
+	open_rw();
+	ck_assert_int_eq(image_write(img, "x", 1, 0), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	check(0);
+	model[0] = true;
+	open_rw();
+	shows("on", 9, model);
+	ck_assert_int_eq(image_close(img), 0);
+	end();
+}
+END_TEST
+
 /* In use when it was opened: it stays so, and can only be removed. */
 START_TEST(left_in_use)
 {
@@ -913,4 +937,4 @@ END_TEST
 
 SUITE_MAIN("bitmap", layouts, no_end_marker, notes, sizes,
 	   resize_fails, resize_loses, threads, unusable,
-	   entry_behind_file, entry_at_the_end, entry_of_data, left_in_use, arguments, too_much, faults)
+	   entry_behind_file, entry_at_the_end, entry_of_data, directory_cut_short, left_in_use, arguments, too_much, faults)

@@ -29,8 +29,9 @@ int bitmapstore_put_flags(struct image *img, bool in_use)
 
 	if (!buf)
 		return -ENOMEM;
-	r = hostfile_pread_full(img->file, buf, (size_t)list->dir.len,
-				list->dir.off);
+	/* the padding of the last entry may be cut off */
+	r = hostfile_pread(img->file, buf, (size_t)list->dir.len,
+			   list->dir.off, NULL);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < list->n; i++) {
