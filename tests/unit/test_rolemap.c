@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/admin/resize.h"
 #include "core/admin/snapshot.h"
 #include "core/data/payload.h"
 #include "core/format/lukshdr.h"
+#include "core/format/qcow2.h"
 #include "core/image/open.h"
 #include "lib/hostmem.h"
 #include "lib/imgbuild.h"
@@ -510,6 +512,59 @@ START_TEST(kept)
 }
 END_TEST
 
+/* --- the corrupt mark ------------------------------------------------------ */
+
+static void open_stale(void)
+{
+	build(12, 1 << 20);
+	imgbuild_finish(&b);
+	imgbuild_header_set(&b, IMGBUILD_AUTOCLEAR, 1ULL << 40);
+	open_rw();
+}
+
+/* A write that had passed the test before the mark was made clears stale bits,
+ * and leaves the mark. */
+START_TEST(mark_stays)
+{
+	open_stale();
+	ck_assert_int_eq(state_mark_corrupt(img), -EIO);
+	ck_assert_int_eq(image_write(img, "x", 1, 0), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	ck_assert_uint_eq(imgbuild_header_get(&b, IMGBUILD_AUTOCLEAR), 0);
+	ck_assert_uint_eq(imgbuild_header_get(&b, IMGBUILD_INCOMPAT),
+			  QCOW2_INCOMPAT_CORRUPT);
+	fini();
+}
+END_TEST
+
+static void *write_one(void *result)
+{
+	*(int *)result = image_write(img, "x", 1, 0);
+	return NULL;
+}
+
+/* The same, while it waits for its turn: it does not go on. */
+START_TEST(mark_stops_first_write)
+{
+	const struct timespec pause = { .tv_nsec = 30000000 };
+	int result = 0;
+	pthread_t t;
+
+	open_stale();
+	lock_take(&img->state.lock);
+	ck_assert_int_eq(pthread_create(&t, NULL, write_one, &result), 0);
+	nanosleep(&pause, NULL);
+	atomic_store(&img->meta.corrupt, true);
+	lock_drop(&img->state.lock);
+	pthread_join(t, NULL);
+	ck_assert_int_eq(result, -EIO);
+	ck_assert_int_eq(image_close(img), 0);
+	ck_assert_uint_eq(imgbuild_header_get(&b, IMGBUILD_AUTOCLEAR),
+			  1ULL << 40);
+	fini();
+}
+END_TEST
+
 static Suite *rolemap_suite(void)
 {
 	Suite *s = suite_create("rolemap");
@@ -527,6 +582,8 @@ static Suite *rolemap_suite(void)
 	tcase_add_test(tc, background);
 	tcase_add_loop_test(tc, found_later, 0, 2);
 	tcase_add_loop_test(tc, kept, 0, 8);
+	tcase_add_test(tc, mark_stays);
+	tcase_add_test(tc, mark_stops_first_write);
 	suite_add_tcase(s, tc);
 	return s;
 }

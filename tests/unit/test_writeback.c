@@ -290,7 +290,7 @@ START_TEST(failed_sync)
 		atomic_store(&fx.m.data_unsynced, true);
 		ck_assert_int_eq(writeback_flush(&fx.m), -EIO);
 		ck_assert_int_eq(writeback_all(&fx.m), -EIO);
-		ck_assert_int_eq(atonce_features(&fx.m, 2, 0), -EIO);
+		ck_assert_int_eq(atonce_features(&fx.m, 2, 0, 0), -EIO);
 		alloc_mature(&fx.m);
 		ck_assert_uint_eq(hostrecord_len(fx.rec), changes);
 		end();
@@ -338,10 +338,11 @@ END_TEST
 START_TEST(features)
 {
 	build(4, 0);
-	ck_assert_int_eq(atonce_features(&fx.m, 2, 1), 0);
+	ck_assert_int_eq(atonce_features(&fx.m, 2, 0, 1), 0);
 	ck_assert_str_eq(metafix_log(&fx), "WS");
-	ck_assert_uint_eq(imgbuild_header_get(&fx.b, IMGBUILD_INCOMPAT), 2);
-	ck_assert_uint_eq(imgbuild_header_get(&fx.b, IMGBUILD_AUTOCLEAR), 1);
+	ck_assert_int_eq(atonce_features(&fx.m, 8, 1, 6), 0);
+	ck_assert_uint_eq(imgbuild_header_get(&fx.b, IMGBUILD_INCOMPAT), 10);
+	ck_assert_uint_eq(imgbuild_header_get(&fx.b, IMGBUILD_AUTOCLEAR), 6);
 	end();
 }
 END_TEST

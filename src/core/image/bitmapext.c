@@ -75,15 +75,14 @@ static int put_range(struct work *w, size_t from, size_t to)
 /* The autoclear bit, alone. */
 static int put_valid(struct work *w, bool valid)
 {
-	uint64_t bits = w->m->header.autoclear & ~QCOW2_AUTOCLEAR_BITMAPS;
+	uint64_t bits = w->m->header.autoclear ^ QCOW2_AUTOCLEAR_BITMAPS;
 
-	if (valid)
-		bits |= QCOW2_AUTOCLEAR_BITMAPS;
-	if (bits == w->m->header.autoclear)
+	if (valid == !(bits & QCOW2_AUTOCLEAR_BITMAPS))
 		return 0;
 	be64_store(w->now + 88, bits);
 	be64_store(w->next + 88, bits);
-	return atonce_features(w->m, w->m->header.incompatible, bits);
+	return valid ? atonce_features(w->m, 0, 0, QCOW2_AUTOCLEAR_BITMAPS) :
+		       atonce_features(w->m, 0, QCOW2_AUTOCLEAR_BITMAPS, 0);
 }
 
 /* --- changing one that is there ------------------------------------------------ */
@@ -184,15 +183,15 @@ static int add_marker(struct work *w)
 /* The extension and a new marker behind it, in the place of the old marker. */
 static int append(struct work *w, const struct bitmapdir *d)
 {
-	const struct header before = w->m->header;
+	uint64_t before = w->m->header.backing_offset;
 	uint8_t x[BITMAPDIR_EXT_LEN];
 	size_t at, behind, end, stale = name_end(w);
 	int r = w->ext.marked ? 0 : add_marker(w);
 
 	if (r < 0)
 		return r;
-	if (w->ext.end + WHOLE_LEN + (name_end(w) ? before.backing_size : 0) >
-	    w->len)
+	if (w->ext.end + WHOLE_LEN +
+		    (name_end(w) ? w->m->header.backing_size : 0) > w->len)
 		drop_names(w);
 	at = w->ext.end - HEAD_LEN;
 	if (w->ext.end + WHOLE_LEN > w->len)
@@ -200,7 +199,7 @@ static int append(struct work *w, const struct bitmapdir *d)
 	r = move_name(w, w->ext.end + WHOLE_LEN);
 	if (r < 0) {
 		if (!atomic_load(&w->m->failed))
-			w->m->header = before;
+			w->m->header.backing_offset = before;
 		return r;
 	}
 	/* of a name that has moved nothing stays */

@@ -30,28 +30,34 @@ bool state_downgrade(struct state *s, const struct header *h)
 	return s->readonly;
 }
 
-static int first_write(struct image *img)
+static int clear_stale(struct image *img)
 {
-	struct meta *m = &img->meta;
 	uint64_t stale = feature_autoclear_stale(&img->header);
-	int r = 0;
 
 	/* said of bitmaps that are not there */
 	if (!img->bitmaps.list.dir.n)
 		stale |= img->header.autoclear & QCOW2_AUTOCLEAR_BITMAPS;
+	if (img->header.version < 3 || !stale)
+		return 0;
+	return atonce_features(&img->meta, 0, stale, 0);
+}
 
-	lock_take(&img->state.lock);
-	if (!atomic_load(&img->state.ready)) {
-		if (img->header.version >= 3 && stale)
-			r = atonce_features(m, img->header.incompatible,
-						   img->header.autoclear &
-							   ~stale);
+static int first_write(struct image *img)
+{
+	struct state *s = &img->state;
+	int r = 0;
+
+	lock_take(&s->lock);
+	if (atomic_load(&img->meta.corrupt)) {
+		r = -EIO; /* found while this one waited */
+	} else if (!atomic_load(&s->ready)) {
+		r = clear_stale(img);
 		if (r == 0)
 			r = bitmaps_begin(img);
 		if (r == 0)
-			atomic_store(&img->state.ready, true);
+			atomic_store(&s->ready, true);
 	}
-	lock_drop(&img->state.lock);
+	lock_drop(&s->lock);
 	return r;
 }
 
@@ -67,19 +73,15 @@ int state_begin_write(struct image *img)
 int state_mark_corrupt(struct image *img)
 {
 	struct state *s = &img->state;
-	bool mine;
 
 	if (s->readonly || img->header.version < 3)
 		return -EIO;
 	lock_take(&s->lock);
-	mine = !s->marked_corrupt;
+	if (!s->marked_corrupt)
+		(void)!atonce_features(&img->meta, QCOW2_INCOMPAT_CORRUPT, 0,
+				       0);
 	s->marked_corrupt = true;
 	lock_drop(&s->lock);
-	if (mine)
-		(void)!atonce_features(
-			&img->meta,
-			img->header.incompatible | QCOW2_INCOMPAT_CORRUPT,
-			img->meta.header.autoclear);
 	return -EIO;
 }
 

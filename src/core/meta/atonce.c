@@ -31,25 +31,27 @@ static int put_sector0(struct meta *m, bool sync)
 
 /* Sector 0 as it is on disk, with other feature bits [R7]: roots that the next
  * commit will move stay as they are. */
-static int put_features(struct meta *m, uint64_t incompat, uint64_t autoclear)
+static int put_features(struct meta *m, uint64_t incompat, uint64_t clear,
+			uint64_t set)
 {
 	if (atomic_load(&m->failed))
 		return -EIO;
 	lock_take(&m->lock);
-	m->header.incompatible = incompat;
-	m->header.autoclear = autoclear;
-	be64_store(m->header_sector + 72, incompat);
-	be64_store(m->header_sector + 88, autoclear);
+	m->header.incompatible |= incompat;
+	m->header.autoclear = (m->header.autoclear & ~clear) | set;
+	be64_store(m->header_sector + 72, m->header.incompatible);
+	be64_store(m->header_sector + 88, m->header.autoclear);
 	lock_drop(&m->lock);
 	return put_sector0(m, !SEED_BUG(SEED_AUTOCLEAR_LATE));
 }
 
-int atonce_features(struct meta *m, uint64_t incompat, uint64_t autoclear)
+int atonce_features(struct meta *m, uint64_t incompat, uint64_t clear,
+		    uint64_t set)
 {
 	int r;
 
 	writeback_hold(&m->wb);
-	r = put_features(m, incompat, autoclear);
+	r = put_features(m, incompat, clear, set);
 	writeback_release(&m->wb);
 	return r;
 }

@@ -13,10 +13,11 @@
 
 struct header;
 
-/* Write the incompatible and autoclear bits of a version 3 header and sync
- * them, before anything that they announce. -EIO for good. */
-int atonce_features(struct meta *m, uint64_t incompat, uint64_t autoclear)
-	LOCK_EXCLUDES(metalock(m));
+/* Set bits of the incompatible features of a version 3 header, clear some of the
+ * autoclear ones and set others, and sync that before anything that they
+ * announce. No bit that another thread has set gets lost. -EIO for good. */
+int atonce_features(struct meta *m, uint64_t incompat, uint64_t clear,
+		    uint64_t set) LOCK_EXCLUDES(metalock(m));
 
 /*
  * Move roots: write sector 0 from m->header, which the caller has changed, and
