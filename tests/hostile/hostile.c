@@ -412,7 +412,7 @@ static bool run(const struct row *row)
 
 static const struct row *const tables[] = {
 	hostile_header_rows,   hostile_table_rows, hostile_stream_rows,
-	hostile_snapshot_rows, hostile_file_rows,
+	hostile_snapshot_rows, hostile_bitmap_rows, hostile_file_rows,
 };
 
 static const struct row *find(const char *name)

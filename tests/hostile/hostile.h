@@ -53,4 +53,5 @@ void hostile_finish(struct bench *t);
 void hostile_guard(struct bench *t, uint64_t off, uint64_t len);
 
 extern const struct row hostile_header_rows[], hostile_table_rows[],
-	hostile_stream_rows[], hostile_snapshot_rows[], hostile_file_rows[];
+	hostile_stream_rows[], hostile_snapshot_rows[], hostile_bitmap_rows[],
+	hostile_file_rows[];

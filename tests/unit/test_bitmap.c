@@ -862,6 +862,37 @@ START_TEST(too_much)
 }
 END_TEST
 
+/* Tables in a hole of the file, with room for one entry more. */
+START_TEST(long_tables)
+{
+	const uint64_t at = 1ULL << 30, len = 8ULL << 20;
+	char name[3] = "b0";
+
+	begin(9, 0, NULL);
+	open_for_bitmaps();
+	for (unsigned i = 0; i < 8; i++, name[1]++)
+		ck_assert_int_eq(bitmap_add(img, name, 1ULL << 31, &err), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	for (unsigned i = 0; i < 8; i++) {
+		uint64_t entries = len / 8 - (i == 7);
+
+		poke64(entry_at(i), at + i * len);
+		poke64(entry_at(i) + 8, entries << 32 | BITMAPDIR_AUTO |
+						BITMAPDIR_IN_USE);
+	}
+	ck_assert_int_eq(hostmem_resize(mem, at + 8 * len), 0);
+	open_rw();
+	ck_assert_msg(!image_readonly(img), "%s", image_readonly_reason(img));
+	ck_assert_int_eq(bitmap_add(img, "c", 512, &err), 0);
+	ck_assert_int_eq(bitmap_add(img, "d", 512, &err), -EFBIG);
+	ck_assert_ptr_nonnull(strstr(err.text, "64 MiB"));
+	ck_assert_int_eq(resize_image(img, 4 * SIZE, false, &err), -EFBIG);
+	ck_assert_uint_eq(image_size(img), SIZE);
+	ck_assert_int_eq(image_close(img), 0);
+	end();
+}
+END_TEST
+
 /* --- a host that fails ------------------------------------------------------ */
 
 static int session(void)
@@ -937,4 +968,5 @@ END_TEST
 
 SUITE_MAIN("bitmap", layouts, no_end_marker, notes, sizes,
 	   resize_fails, resize_loses, threads, unusable,
-	   entry_behind_file, entry_at_the_end, entry_of_data, directory_cut_short, left_in_use, arguments, too_much, faults)
+	   entry_behind_file, entry_at_the_end, entry_of_data, directory_cut_short, left_in_use, arguments, too_much,
+	   long_tables, faults)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,7 @@
 
 #define EXT_RETIRED 0x72637778U /* a type that nobody knows */
 
-struct entry {
+struct listed {
 	uint64_t pos, len; /* in the directory */
 	const char *name;
 	size_t name_len;
@@ -28,8 +29,10 @@ struct entry {
 
 struct checkbitmap_list {
 	uint8_t *dir; /* the directory's bytes */
-	struct entry *entry;
-	size_t n, cap;
+	struct listed *entry;
+	size_t n;
+	void *names;	 /* tsearch() of the entries by name */
+	uint64_t tables; /* bytes of all tables so far */
 };
 
 /* One more reference; what it shares with anything else is not to be trusted. */
@@ -112,27 +115,32 @@ static const char *objection(const struct checkwalk *w,
 	return NULL;
 }
 
-static bool name_taken(const struct checkbitmap_list *l,
-		       const struct bitmapdir_entry *b)
+static int by_name(const void *a, const void *b)
 {
-	for (size_t i = 0; i < l->n; i++)
-		if (l->entry[i].name_len == b->name_len &&
-		    !memcmp(l->entry[i].name, b->name, b->name_len))
-			return true;
-	return false;
+	const struct listed *x = a, *y = b;
+	int r = memcmp(x->name, y->name, NUM_MIN(x->name_len, y->name_len));
+
+	if (r)
+		return r;
+	return (x->name_len > y->name_len) - (x->name_len < y->name_len);
 }
 
 static int walk_bitmap(struct checkwalk *w, const struct bitmapdir_entry *b,
-		       struct entry *e, uint32_t number)
+		       struct listed *e, uint32_t number)
 {
+	struct listed **first = tsearch(e, &w->bitmaps->names, by_name);
 	struct err err = { "" };
 	const char *why = NULL;
 	bool new = false;
-	bool sound = bitmapdir_check(b, &w->g, w->file_size, &err) == 0;
+	bool sound = bitmapdir_check(b, &w->g, w->file_size, &err) == 0 &&
+		     bitmapdir_add_table(&w->bitmaps->tables, b->table_entries,
+					 &err) == 0;
 
+	if (!first)
+		return -ENOMEM;
 	if (!sound)
 		why = err.text;
-	else if (name_taken(w->bitmaps, b))
+	else if (*first != e)
 		why = "another one has its name";
 	else
 		why = objection(w, b, &new);
@@ -150,10 +158,13 @@ static int next_entry(struct checkwalk *w, const struct bitmapdir *dir,
 		      size_t *pos, uint32_t number)
 {
 	struct checkbitmap_list *l = w->bitmaps;
-	struct entry e = { .pos = *pos };
+	struct listed *e = &l->entry[l->n];
 	struct bitmapdir_entry b;
 	struct err err = { "" };
-	int ret = bitmapdir_decode(&b, l->dir, (size_t)dir->len, pos, &err);
+	int ret;
+
+	e->pos = *pos;
+	ret = bitmapdir_decode(&b, l->dir, (size_t)dir->len, pos, &err);
 
 	if (ret < 0) {
 		checkwalk_report(w, PROBLEM_BITMAP, dir->off + *pos,
@@ -162,16 +173,14 @@ static int next_entry(struct checkwalk *w, const struct bitmapdir *dir,
 		w->rewrite_bitmaps = true;
 		return -ENODATA;
 	}
-	e.len = *pos - e.pos;
-	e.name = b.name;
-	e.name_len = b.name_len;
-	ret = mem_grow(&l->entry, &l->cap, l->n + 1, sizeof(*l->entry));
-	if (ret == 0)
-		ret = walk_bitmap(w, &b, &e, number);
+	e->len = *pos - e->pos;
+	e->name = b.name;
+	e->name_len = b.name_len;
+	ret = walk_bitmap(w, &b, e, number);
 	if (ret < 0)
 		return ret;
-	w->rewrite_bitmaps |= e.broken;
-	l->entry[l->n++] = e;
+	w->rewrite_bitmaps |= e->broken;
+	l->n++;
 	return 0;
 }
 
@@ -207,9 +216,11 @@ static int walk_list(struct checkwalk *w, const struct bitmapdir *dir)
 	bool broken = false;
 	int ret;
 
-	if (l)
+	if (l) {
 		l->dir = mem_array(1, (size_t)dir->len);
-	if (!l || !l->dir)
+		l->entry = mem_array(dir->n, sizeof(*l->entry));
+	}
+	if (!l || !l->dir || !l->entry)
 		return -ENOMEM;
 	ret = mark(w, dir->off, dir->len, CHECKROLE_BITMAP_DIR, &broken);
 	if (ret == 0 && broken)
@@ -260,9 +271,15 @@ int checkbitmap_rewrite(struct checkwalk *w, uint8_t **out, uint64_t *len,
 	return 0;
 }
 
+static void keep(void *entry)
+{
+	(void)entry;
+}
+
 void checkbitmap_fini(struct checkwalk *w)
 {
 	if (w->bitmaps) {
+		tdestroy(w->bitmaps->names, keep);
 		free(w->bitmaps->dir);
 		free(w->bitmaps->entry);
 	}

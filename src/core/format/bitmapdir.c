@@ -132,6 +132,16 @@ int bitmapdir_check(const struct bitmapdir_entry *e, const struct geom *g,
 	return 0;
 }
 
+int bitmapdir_add_table(uint64_t *bytes, uint64_t n, struct err *err)
+{
+	*bytes += n * 8;
+	if (*bytes <= QCOW2_MAX_BITMAP_TABLES)
+		return 0;
+	return err_set(err, -EUCLEAN,
+		       "the tables of all bitmaps are longer than %u MiB",
+		       QCOW2_MAX_BITMAP_TABLES >> 20);
+}
+
 const char *bitmapdir_unusable(const struct bitmapdir_entry *e)
 {
 	if (e->type != BITMAPDIR_TYPE_DIRTY)

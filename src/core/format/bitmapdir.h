@@ -72,6 +72,10 @@ int bitmapdir_decode(struct bitmapdir_entry *e, const void *buf, size_t len,
 int bitmapdir_check(const struct bitmapdir_entry *e, const struct geom *g,
 		    uint64_t file_size, struct err *err);
 
+/* Add a table of N entries to *BYTES, which all tables of an image have so far.
+ * -EUCLEAN with text: that is more than they may have. */
+int bitmapdir_add_table(uint64_t *bytes, uint64_t n, struct err *err);
+
 /* NULL, or why rawcow can neither read nor keep this valid bitmap: what a newer
  * program may have written. */
 const char *bitmapdir_unusable(const struct bitmapdir_entry *e);

@@ -61,6 +61,7 @@
 #define QCOW2_MAX_SIZE (0x7fffffffffffffffULL - (2ULL << 20))
 #define QCOW2_MAX_BITMAPS 65535U
 #define QCOW2_MAX_BITMAP_DIR (64U << 20)
+#define QCOW2_MAX_BITMAP_TABLES (64U << 20) /* of all bitmaps, bytes */
 
 enum qcow2_compression { QCOW2_COMPRESSION_ZLIB = 0, QCOW2_COMPRESSION_ZSTD = 1 };
 enum qcow2_crypt { QCOW2_CRYPT_NONE = 0, QCOW2_CRYPT_AES = 1, QCOW2_CRYPT_LUKS = 2 };

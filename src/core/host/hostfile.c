@@ -309,3 +309,12 @@ int hostfile_next_extent(struct hostfile *f, uint64_t off, bool *data,
 		return -ENXIO;
 	return find_extent(f, off, st.size, data, end);
 }
+
+bool hostfile_is_hole(struct hostfile *f, uint64_t off, uint64_t len)
+{
+	uint64_t end;
+	bool data;
+
+	return hostfile_next_extent(f, off, &data, &end) == 0 && !data &&
+	       end - off >= len;
+}

@@ -154,3 +154,7 @@ int hostfile_stat(struct hostfile *f, struct host_stat *st)
  * -ENXIO: OFF does not lie inside the file. */
 int hostfile_next_extent(struct hostfile *f, uint64_t off, bool *data,
 			 uint64_t *end) __attribute__((warn_unused_result));
+
+/* Is all of [OFF, OFF + LEN) known to be a hole inside the file? Saves reading
+ * large tables of small files. */
+bool hostfile_is_hole(struct hostfile *f, uint64_t off, uint64_t len);

@@ -107,13 +107,15 @@ static int check_names(struct bitmaplist *list, struct err *err)
 
 static int read_entry(struct bitmaplist *list, const uint8_t *buf, size_t *pos,
 		      const struct geom *g, uint64_t file_size,
-		      struct err *err)
+		      uint64_t *tables, struct err *err)
 {
 	struct bitmapdir_entry e;
 	int r = bitmapdir_decode(&e, buf, (size_t)list->dir.len, pos, err);
 
 	if (r == 0)
 		r = bitmapdir_check(&e, g, file_size, err);
+	if (r == 0)
+		r = bitmapdir_add_table(tables, e.table_entries, err);
 	if (r < 0) {
 		err_wrap(err, "bitmap %zu", list->n + 1);
 		return r;
@@ -128,6 +130,7 @@ static int read_dir(struct bitmaplist *list, struct hostfile *file,
 {
 	const struct bitmapdir *d = &list->dir;
 	autofree uint8_t *buf = mem_array(1, (size_t)d->len);
+	uint64_t tables = 0;
 	size_t pos = 0;
 	int r;
 
@@ -137,7 +140,7 @@ static int read_dir(struct bitmaplist *list, struct hostfile *file,
 	if (r < 0)
 		return err_set_sys(err, r, "cannot read the bitmap directory");
 	for (uint32_t i = 0; i < d->n && r == 0; i++)
-		r = read_entry(list, buf, &pos, g, file_size, err);
+		r = read_entry(list, buf, &pos, g, file_size, &tables, err);
 	if (r == 0 && pos != d->len)
 		r = err_set(err, -EUCLEAN,
 			    "the bitmap directory has %" PRIu64 " bytes too many",

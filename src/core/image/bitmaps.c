@@ -253,14 +253,36 @@ static void release_all(struct bitmaps *bs)
 		bitmaps_release(&bs->list.b[i]);
 }
 
+/* May the tables be as long as a disk of SIZE bytes needs them? */
+static int check_tables(struct image *img, uint64_t size, struct err *err)
+{
+	const struct bitmaplist *list = &img->bitmaps.list;
+	struct geom g = img->geom;
+	uint64_t bytes = 0;
+	int r = 0;
+
+	g.size = size;
+	for (size_t i = 0; i < list->n && r == 0; i++) {
+		const struct bitmapdir_entry *e = &list->b[i].e;
+		uint64_t n = e->flags & BITMAPDIR_IN_USE ?
+				     e->table_entries :
+				     bitmapdir_table_need(&g,
+							  e->granularity_bits);
+
+		r = bitmapdir_add_table(&bytes, n, err);
+	}
+	return r < 0 ? -EFBIG : 0;
+}
+
 int bitmaps_resize(struct image *img, uint64_t size, struct err *err)
 {
 	struct bitmaps *bs = &img->bitmaps;
 	size_t held = 0;
-	int r = 0;
+	int r;
 
 	if (bs->why.text[0])
 		return err_set(err, -EUCLEAN, "%s", bs->why.text);
+	r = check_tables(img, size, err);
 	for (size_t i = 0; r == 0 && i < bs->list.n; i++) {
 		r = hold_for(img, &bs->list.b[i], size, err);
 		held += bs->list.b[i].words != NULL;
@@ -301,7 +323,7 @@ static void give_up(struct image *img, struct bitmap *b,
 		*lost = b;
 }
 
-/* The size is what it was, and so are the bits: the marks go where they came. */
+/* The size is what it was, and so are the bits: the marks go in place. */
 static int unmark(struct image *img, struct err *err)
 {
 	struct bitmaps *bs = &img->bitmaps;

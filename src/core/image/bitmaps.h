@@ -67,12 +67,13 @@ int bitmaps_close(struct image *img);
 /*
  * The disk gets SIZE bytes. Before that, while the size on disk is the old one:
  * no bitmap's table fits any longer, so all are taken into memory and marked as
- * in use, and a crash leaves them so. -ENOTSUP, -ENOMEM with text: one cannot
- * be; -EIO. Who got 0 calls bitmaps_resized() when image_size() is what it will
- * be, also after a failure R: the bitmaps are cut or extended and stored, or, if
- * the size has not changed, their marks go, which needs no room. What a larger
- * size has brought counts as changed. Returns R, or, if that is 0, why a bitmap
- * is lost although the disk has its new size, with text; else the log says so.
+ * in use, and a crash leaves them so. -ENOTSUP, -ENOMEM, -EFBIG with text: one
+ * cannot be; -EIO. Who got 0 calls bitmaps_resized() when image_size() is what
+ * it will be, also after a failure R: the bitmaps are cut or extended and
+ * stored, or, if the size has not changed, their marks go, which needs no room.
+ * What a larger size has brought counts as changed. Returns R, or, if that is 0,
+ * why a bitmap is lost although the disk has its new size, with text; else the
+ * log says so.
  */
 int bitmaps_resize(struct image *img, uint64_t size, struct err *err);
 int bitmaps_resized(struct image *img, int r, struct err *err);

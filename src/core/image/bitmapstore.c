@@ -178,13 +178,17 @@ static int put_bitmaps(struct storing *s)
 static int put_dir(struct storing *s)
 {
 	autofree uint8_t *buf = NULL;
-	uint64_t len = 0;
+	uint64_t len = 0, tables = 0;
 	uint8_t *p;
+	int r = 0;
 
-	for (uint32_t i = 0; i < s->n; i++)
+	for (uint32_t i = 0; i < s->n && r == 0; i++) {
 		len += bitmapdir_size(&s->next[i]);
-	if (!len)
-		return 0;
+		r = bitmapdir_add_table(&tables, s->next[i].table_entries,
+					s->err);
+	}
+	if (!len || r < 0)
+		return r < 0 ? -EFBIG : 0;
 	if (len > QCOW2_MAX_BITMAP_DIR || s->n > QCOW2_MAX_BITMAPS)
 		return err_set(s->err, -EFBIG,
 			       "a bitmap directory has up to %u bitmaps and %u bytes",
@@ -201,8 +205,9 @@ static int put_dir(struct storing *s)
 	return put_new(s, buf, (size_t)len, &s->dir.off);
 }
 
-/* The table of B, which is stored in a file of END bytes, and what it names. An
- * entry that was invalid at open names nothing, however long the file is now. */
+/* The table of B, which is stored in a file of END bytes, and what it names.
+ * An entry that was invalid at open names nothing, however long the file is
+ * now. */
 static int note_gone(struct storing *s, const struct bitmap *b, uint64_t end)
 {
 	const struct geom *g = s->m->geom;
@@ -229,8 +234,8 @@ static int note_gone(struct storing *s, const struct bitmap *b, uint64_t end)
 					   r;
 }
 
-/* The Ith bitmap of the directory on disk, in the list, which has the same order
- * and new ones at its end. NULL: who else has written that directory? */
+/* The Ith bitmap of the directory on disk, in the list, which has the same
+ * order and new ones at its end. NULL: who else has written that directory? */
 static const struct bitmap *stored_as(const struct storing *s, size_t i)
 {
 	const struct bitmaplist *list = &s->img->bitmaps.list;
@@ -247,8 +252,8 @@ static const struct bitmap *stored_as(const struct storing *s, size_t i)
 		       NULL;
 }
 
-/* Is the table of B, the Ith of the list, not in the new directory? That has the
- * same order, too. */
+/* Is the table of B, the Ith of the list, not in the new directory? That has
+ * the same order, too. */
 static bool is_gone(const struct storing *s, const struct bitmap *b, size_t i)
 {
 	if (b == s->without)

@@ -4,9 +4,13 @@
 
 #include "base/be.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "core/format/lukshdr.h"
 #include "core/image/open.h"
 #include "core/image/snaplist.h"
+
+/* Entries of a bitmap table that are read at once. */
+#define PIECE 8192U
 
 static int claim_snapshots(struct image *img, uint64_t file_size,
 			   struct err *err)
@@ -30,30 +34,40 @@ static int claim_snapshots(struct image *img, uint64_t file_size,
 	return r;
 }
 
+static int claim_entry(struct image *img, struct bitmap *b, uint64_t raw,
+		       uint64_t file_size, struct err *err)
+{
+	enum bitmapdir_kind kind;
+	uint64_t hoff;
+
+	if (bitmapdir_table_decode(raw, &img->geom, file_size, &kind, &hoff) < 0)
+		b->broken = true;
+	else if (kind == BITMAPDIR_DATA)
+		return rolescan_claim(&img->meta, hoff, 1, ROLE_BITMAP, err);
+	return 0;
+}
+
 /* The clusters of bits that the table of B names. What an invalid entry names
  * may be anybody's, now or when the file is longer. */
 static int claim_bits(struct image *img, struct bitmap *b, uint64_t file_size,
 		      struct err *err)
 {
-	const struct bitmapdir_entry *e = &b->e;
-	autofree uint64_t *table = mem_array(e->table_entries, 8);
-	int r = table ? hostfile_pread(img->file, table,
-				       (size_t)e->table_entries * 8,
-				       e->table_off, NULL)
-		      : -ENOMEM;
+	autofree uint64_t *e = mem_array(PIECE, sizeof(*e));
+	uint32_t n = b->e.table_entries;
+	int r = e ? 0 : err_set_sys(err, -ENOMEM, "cannot open");
 
-	if (r < 0)
-		return err_set_sys(err, r, "cannot read a bitmap table");
-	for (uint32_t i = 0; r == 0 && i < e->table_entries; i++) {
-		enum bitmapdir_kind kind;
-		uint64_t hoff;
+	for (uint32_t done = 0; r == 0 && done < n; done += PIECE) {
+		uint64_t hoff = b->e.table_off + done * 8ULL;
+		uint32_t k = NUM_MIN(n - done, PIECE);
 
-		if (bitmapdir_table_decode(be64_load(&table[i]), &img->geom,
-					   file_size, &kind, &hoff) < 0)
-			b->broken = true;
-		else if (kind == BITMAPDIR_DATA)
-			r = rolescan_claim(&img->meta, hoff, 1, ROLE_BITMAP,
-					   err);
+		if (hostfile_is_hole(img->file, hoff, k * sizeof(*e)))
+			continue;
+		r = hostfile_pread(img->file, e, k * sizeof(*e), hoff, NULL);
+		if (r < 0)
+			return err_set_sys(err, r, "cannot read a bitmap table");
+		for (uint32_t i = 0; r == 0 && i < k; i++)
+			r = claim_entry(img, b, be64_load(&e[i]), file_size,
+					err);
 	}
 	return r;
 }

@@ -13,8 +13,8 @@
 
 struct header;
 
-/* Set bits of the incompatible features of a version 3 header, clear some of the
- * autoclear ones and set others, and sync that before anything that they
+/* Set bits of the incompatible features of a version 3 header, clear some of
+ * the autoclear ones and set others, and sync that before anything that they
  * announce. No bit that another thread has set gets lost. -EIO for good. */
 int atonce_features(struct meta *m, uint64_t incompat, uint64_t clear,
 		    uint64_t set) LOCK_EXCLUDES(metalock(m));

@@ -37,16 +37,6 @@ static int claim_table(struct meta *m, uint64_t raw, bool snapshot,
 			      err);
 }
 
-/* A large table may be a hole of a small file. */
-static bool is_hole(struct meta *m, uint64_t hoff, uint64_t len)
-{
-	uint64_t end;
-	bool data;
-
-	return hostfile_next_extent(m->file, hoff, &data, &end) == 0 && !data &&
-	       end - hoff >= len;
-}
-
 int rolescan_claim_snapshot(struct meta *m, uint64_t hoff, uint32_t n,
 			    struct err *err)
 {
@@ -57,7 +47,8 @@ int rolescan_claim_snapshot(struct meta *m, uint64_t hoff, uint32_t n,
 	for (uint32_t done = 0; r == 0 && done < n; done += PIECE) {
 		uint32_t k = NUM_MIN(n - done, PIECE);
 
-		if (is_hole(m, hoff + done * 8ULL, k * sizeof(*e)))
+		if (hostfile_is_hole(m->file, hoff + done * 8ULL,
+				     k * sizeof(*e)))
 			continue;
 		r = hostfile_pread_full(m->file, e, k * sizeof(*e),
 					hoff + done * 8ULL);
