@@ -408,6 +408,42 @@ START_TEST(background)
 }
 END_TEST
 
+/* A host whose first read stands for a thread that is in the middle of a step:
+ * while it reads its table, another one finishes the scan. */
+static const struct host_ops *plain_ops;
+static bool finish_meanwhile;
+
+static ssize_t pread_and_finish(void *ctx, void *buf, size_t len, uint64_t off)
+{
+	if (finish_meanwhile) {
+		finish_meanwhile = false;
+		ck_assert_int_eq(rolescan_finish(&img->meta), 0);
+		ck_assert(atomic_load(&img->meta.roles.complete));
+	}
+	return plain_ops->pread(ctx, buf, len, off);
+}
+
+START_TEST(finished_by_two)
+{
+	struct host_ops ops;
+
+	build_many();
+	imgbuild_finish(&b);
+	open_rw();
+	plain_ops = img->file->ops;
+	ops = *plain_ops;
+	ops.pread = pread_and_finish;
+	img->file->ops = &ops;
+	finish_meanwhile = true;
+	ck_assert_int_eq(rolescan_step(&img->meta), 1);
+	ck_assert(!finish_meanwhile);
+	ck_assert_int_eq(rolescan_step(&img->meta), 0);
+	img->file->ops = plain_ops;
+	ck_assert_int_eq(image_close(img), 0);
+	fini();
+}
+END_TEST
+
 /* A clash in a table that was not scanned at open: found when the table is
  * changed, or by the thread; writing stops, the image is marked. */
 START_TEST(found_later)
@@ -580,6 +616,7 @@ static Suite *rolemap_suite(void)
 	tcase_add_test(tc, writes);
 	tcase_add_loop_test(tc, not_free, 0, 2);
 	tcase_add_test(tc, background);
+	tcase_add_test(tc, finished_by_two);
 	tcase_add_loop_test(tc, found_later, 0, 2);
 	tcase_add_loop_test(tc, kept, 0, 8);
 	tcase_add_test(tc, mark_stays);

@@ -218,8 +218,10 @@ static int clash_met(struct meta *m, const struct clash *c)
 	return meta_corrupt(m, what, c->hidx << m->geom->cluster_bits);
 }
 
-/* Read and scan the next unseen table. 1, 0; -EUCLEAN with *C; -ENOMEM. */
-static int step(struct meta *m, struct clash *c) LOCK_EXCLUDES(&m->lock)
+/* Read and scan the next unseen table from *CURSOR on, which is guarded by
+ * meta.lock. 1, 0; -EUCLEAN with *C; -ENOMEM. */
+static int step(struct meta *m, uint64_t *cursor, struct clash *c)
+	LOCK_EXCLUDES(&m->lock)
 {
 	const struct geom *g = m->geom;
 	struct rolemap *map = &m->roles.map;
@@ -231,10 +233,10 @@ static int step(struct meta *m, struct clash *c) LOCK_EXCLUDES(&m->lock)
 		return -ENOMEM;
 	lock_take(&m->lock);
 	hidx = m->roles.unseen
-		       ? rolemap_find(map, m->roles.cursor, ROLE_L2_UNSEEN,
+		       ? rolemap_find(map, *cursor, ROLE_L2_UNSEEN,
 				      ROLE_L2_SHARED_UNSEEN)
 		       : UINT64_MAX;
-	m->roles.cursor = hidx == UINT64_MAX ? hidx : hidx + 1;
+	*cursor = hidx == UINT64_MAX ? hidx : hidx + 1;
 	lock_drop(&m->lock);
 	if (hidx == UINT64_MAX)
 		return 0;
@@ -260,7 +262,7 @@ int rolescan_start(struct meta *m, struct err *err)
 	if (rs->unseen << m->geom->cluster_bits > AT_ONCE)
 		return 0;
 	while (r > 0)
-		r = step(m, &c);
+		r = step(m, &rs->cursor, &c);
 	if (r == -EUCLEAN && c.a == ROLE_NONE)
 		return err_set(err, r,
 			       "an entry refers to host offset %#" PRIx64
@@ -273,19 +275,23 @@ int rolescan_start(struct meta *m, struct err *err)
 int rolescan_step(struct meta *m)
 {
 	struct clash c;
-	int r = step(m, &c);
+	int r = step(m, &m->roles.cursor, &c);
 
 	return r == -EUCLEAN ? clash_met(m, &c) : r;
 }
 
+/* With a cursor of its own: what another thread has just taken is still unseen,
+ * and who comes second finds it seen. */
 int rolescan_finish(struct meta *m)
 {
+	uint64_t cursor = 0;
+	struct clash c;
 	int r;
 
 	do
-		r = rolescan_step(m);
+		r = step(m, &cursor, &c);
 	while (r > 0);
-	return r;
+	return r == -EUCLEAN ? clash_met(m, &c) : r;
 }
 
 int rolescan_table_locked(struct meta *m, uint64_t hoff)

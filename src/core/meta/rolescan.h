@@ -43,7 +43,9 @@
 struct rolescan {
 	struct rolemap map;   /* see there */
 	uint64_t unseen;      /* meta.lock: tables left to scan */
-	uint64_t cursor;      /* meta.lock: no unseen table before this one */
+	uint64_t cursor;      /* meta.lock: of rolescan_step(): tables before
+				 this one are seen, or being scanned, or cannot
+				 be read */
 	uint64_t floor;	      /* const after open: clusters of the file then;
 				 0 for a block device */
 	bool partial;	      /* meta.lock: no memory for all of data */
@@ -74,7 +76,8 @@ int rolescan_start(struct meta *m, struct err *err);
  * meta.lock. */
 int rolescan_step(struct meta *m) LOCK_EXCLUDES(metalock(m));
 
-/* Scan all that is left. Errors as rolescan_step(). */
+/* Scan all that is left, also what other threads are at. Errors as
+ * rolescan_step(). */
 int rolescan_finish(struct meta *m) LOCK_EXCLUDES(metalock(m));
 
 /* Before the table at HOFF is changed, copied or dropped. -EUCLEAN, -EIO,
