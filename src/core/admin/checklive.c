@@ -9,7 +9,7 @@
 #include "core/image/open.h"
 
 #define TRIES 2		 /* before the image is had alone */
-#define FOUND_MAX 100000 /* problems; more say no more */
+#define FOUND_MAX 100000 /* problems kept until they are settled */
 
 struct live_problem {
 	enum problem_code code;
@@ -22,16 +22,47 @@ struct live {
 	struct refwatch watch;
 	struct live_problem *found;
 	size_t n, cap;
+	bool lost;   /* there was no room for all that was found */
 	bool closed; /* the gate, by us */
 };
+
+static bool is_moving(const struct live *l, const struct live_problem *f)
+{
+	return refwatch_has(&l->watch,
+			    f->hoff >> l->img->meta.geom->cluster_bits);
+}
+
+/* Make room: what is of no account already goes. Not for a few, or the next
+ * ones would ask for it again and again. */
+static bool drop_moving(struct live *l)
+{
+	struct meta *m = &l->img->meta;
+	size_t to = 0;
+
+	lock_take(&m->lock);
+	refwatch_sort(&l->watch);
+	for (size_t i = 0; i < l->n; i++) {
+		if (is_moving(l, &l->found[i]))
+			free(l->found[i].text);
+		else
+			l->found[to++] = l->found[i];
+	}
+	lock_drop(&m->lock);
+	l->n = to;
+	return l->n <= FOUND_MAX / 2;
+}
 
 static void on_problem(void *arg, const struct problem *p)
 {
 	struct live *l = arg;
 
-	if (l->n >= FOUND_MAX ||
-	    mem_grow(&l->found, &l->cap, l->n + 1, sizeof(*l->found)) < 0)
+	if (l->lost)
 		return;
+	if ((l->n >= FOUND_MAX && !drop_moving(l)) ||
+	    mem_grow(&l->found, &l->cap, l->n + 1, sizeof(*l->found)) < 0) {
+		l->lost = true;
+		return;
+	}
 	l->found[l->n++] = (struct live_problem){ .code = p->code,
 						  .hoff = p->hoff,
 						  .text = strdup(p->text) };
@@ -99,7 +130,7 @@ static bool tables_moved(const struct live *l, const struct checkwalk *w)
 
 /* Count and report what was found about clusters at rest. */
 static void settle(struct live *l, const struct check_opts *opts,
-		   struct checklive_result *out, unsigned cluster_bits)
+		   struct checklive_result *out)
 {
 	struct check_result *res = &out->res;
 
@@ -111,7 +142,7 @@ static void settle(struct live *l, const struct check_opts *opts,
 					   .hoff = f->hoff,
 					   .text = f->text ? f->text : "" };
 
-		if (refwatch_has(&l->watch, f->hoff >> cluster_bits))
+		if (is_moving(l, f))
 			continue;
 		res->corruptions += p.cls == PROBLEM_CORRUPTION;
 		res->leaks += p.cls == PROBLEM_LEAK;
@@ -126,7 +157,7 @@ static void settle(struct live *l, const struct check_opts *opts,
 }
 
 /* The walk, and the stop at its end. 0; -EAGAIN: it is not to be trusted. */
-static int attempt(struct live *l, struct checkwalk *w, bool alone)
+static int attempt(struct live *l, struct checkwalk *w)
 {
 	int r = stop(l, w->err);
 
@@ -134,37 +165,49 @@ static int attempt(struct live *l, struct checkwalk *w, bool alone)
 		return r;
 	watch(l, true);
 	r = check_run(w);
-	if (alone)
-		let_go(l);
-	else if (!l->closed && stop(l, w->err) < 0)
+	if (!l->closed && stop(l, w->err) < 0)
 		r = -EIO;
 	watch(l, false);
 	let_go(l);
 	refwatch_sort(&l->watch);
-	return r == 0 && !alone && tables_moved(l, w) ? -EAGAIN : r;
+	return r == 0 && (l->lost || tables_moved(l, w)) ? -EAGAIN : r;
 }
 
-static int one_try(struct live *l, const struct check_opts *opts, bool alone,
-		   struct checklive_result *out, struct err *err)
+/* Requests go on. */
+static int beside(struct live *l, const struct check_opts *opts,
+		  struct checklive_result *out, struct err *err)
 {
 	const struct check_opts own = {
 		.report = on_problem,
 		.report_arg = l,
 		.progress = opts->progress,
 		.progress_arg = opts->progress_arg,
-		.roots_read = alone ? NULL : let_go,
+		.roots_read = let_go,
 		.roots_arg = l,
 	};
 	struct checkwalk w = { .file = l->img->file, .opts = &own,
 			       .res = &out->res, .err = err };
-	int r = attempt(l, &w, alone);
+	int r = attempt(l, &w);
 
 	if (r == 0)
-		settle(l, opts, out, w.g.cluster_bits);
-	out->alone = alone;
+		settle(l, opts, out);
 	checkwalk_fini(&w);
 	drop_found(l);
 	refwatch_fini(&l->watch);
+	return r;
+}
+
+/* Nothing moves, so all that is found counts, however much it is. */
+static int alone(struct live *l, const struct check_opts *opts,
+		 struct checklive_result *out, struct err *err)
+{
+	int r = stop(l, err);
+
+	if (r < 0)
+		return r;
+	out->alone = true;
+	r = check_image(l->img->file, opts, &out->res, err);
+	let_go(l);
 	return r;
 }
 
@@ -177,8 +220,10 @@ int checklive_run(struct image *img, const struct check_opts *opts,
 	*out = (struct checklive_result){ 0 };
 	if (image_readonly(img))
 		return check_image(img->file, opts, &out->res, err);
-	for (unsigned i = 0; r == -EAGAIN && i <= TRIES; i++)
-		r = one_try(&l, opts, i == TRIES, out, err);
+	for (unsigned i = 0; r == -EAGAIN && i < TRIES && !l.lost; i++)
+		r = beside(&l, opts, out, err);
+	if (r == -EAGAIN)
+		r = alone(&l, opts, out, err);
 	free(l.found);
 	return r;
 }

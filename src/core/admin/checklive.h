@@ -9,7 +9,8 @@
  * clusters with such counts is dropped: they were in motion, and no more can be
  * said of them. If one of them holds a table that was read, the whole walk is not
  * to be trusted and is made again; the third time the image is had alone
- * throughout.
+ * throughout. So it is at once if more is found than can be remembered, since
+ * then nobody knows what of it was in motion.
  */
 #pragma once
 

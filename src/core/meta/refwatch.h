@@ -16,7 +16,7 @@ struct refwatch_range {
 };
 
 struct refwatch {
-	struct refwatch_range *r; /* as they came; sorted by refwatch_end() */
+	struct refwatch_range *r; /* as they came, or refwatch_sort() */
 	size_t n, cap;
 	bool lost; /* no memory for all: nothing can be said */
 	struct refwatch *next;
@@ -31,7 +31,8 @@ void refwatch_note(struct refwatch *all, uint64_t hidx, uint64_t n);
 /* Watch no longer. */
 void refwatch_end(struct refwatch **all, struct refwatch *w);
 
-/* After the end: sort and merge, so that refwatch_has() can be asked. */
+/* Sort and merge, so that refwatch_has() can be asked until more is noted. Needs
+ * meta.lock before the end. */
 void refwatch_sort(struct refwatch *w);
 void refwatch_fini(struct refwatch *w);
 
