@@ -102,58 +102,70 @@ START_TEST(two)
 }
 END_TEST
 
-/* --- more leaks than are remembered ------------------------------------------ */
+/* --- clusters that move, and what does not ----------------------------------- */
 
-#define LEAKS 100001U
+#define LEAKS 100001U /* more than are remembered */
 
-static uint64_t leaked; /* offset of LEAKS clusters */
+static struct refwatch_range moving;
 
-/* A cluster whose count is too low lies behind all that leak. */
-static struct image *open_leaking(struct hostmem *mem)
-{
-	const struct imgbuild_params p = { .cluster_bits = 9, .size = SIZE };
-	const struct image_opts opts = { .no_lock = true };
-	struct err err = { "" };
-	struct hostfile *f;
-	struct imgbuild b;
-	struct image *of;
-	uint64_t data;
-
-	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
-	imgbuild_init(&b, f, &p);
-	leaked = imgbuild_alloc(&b, LEAKS);
-	data = imgbuild_data(&b, 0, "x", 1);
-	imgbuild_l2_set(&b, 0, data);
-	imgbuild_finish(&b);
-	imgbuild_refcount_set(&b, data, 0);
-	imgbuild_fini(&b);
-	ck_assert_msg(image_open_file(&of, f, &opts, &err) == 0, "%s",
-		      err.text);
-	return of;
-}
-
-/* As if all that leak had been freed while the check walks. */
-static void move_leaks(void *arg, unsigned permille)
+/* As if their counts changed while the check walks. */
+static void move(void *arg, unsigned permille)
 {
 	struct meta *m = &img->meta;
 
 	(void)arg;
 	(void)permille;
 	lock_take(&m->lock);
-	refwatch_note(m->refcount.watch, leaked / C, LEAKS);
+	refwatch_note(m->refcount.watch, moving.hidx, moving.n);
 	lock_drop(&m->lock);
 }
 
-/* What is found behind them is found all the same. _i: they move. */
+/* An image built in MEM, whose builder is forgotten. */
+static struct image *open_built(struct hostmem *mem, struct imgbuild *b)
+{
+	const struct image_opts opts = { .no_lock = true, .no_backing = true };
+	struct err err = { "" };
+	struct hostfile *f;
+	struct image *of;
+
+	hostfile_close(b->f);
+	imgbuild_fini(b);
+	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
+	ck_assert_msg(image_open_file(&of, f, &opts, &err) == 0, "%s",
+		      err.text);
+	return of;
+}
+
+static void init(struct hostmem *mem, struct imgbuild *b,
+		 const struct imgbuild_params *p)
+{
+	struct hostfile *f;
+
+	alarm(30);
+	ck_assert_int_eq(hostmem_open(&f, mem, true), 0);
+	imgbuild_init(b, f, p);
+}
+
+/* A count that is too low behind all that leaks is found. _i: what leaks is in
+ * motion. */
 START_TEST(many)
 {
-	const struct check_opts opts = { .progress = _i ? move_leaks : NULL };
+	const struct imgbuild_params p = { .cluster_bits = 9, .size = SIZE };
+	const struct check_opts opts = { .progress = _i ? move : NULL };
 	struct hostmem *mem = hostmem_new();
 	struct checklive_result res;
 	struct err err = { "" };
+	struct imgbuild b;
+	uint64_t data;
 
-	alarm(30);
-	img = open_leaking(mem);
+	init(mem, &b, &p);
+	moving.hidx = imgbuild_alloc(&b, LEAKS) / C;
+	moving.n = LEAKS;
+	data = imgbuild_data(&b, 0, "x", 1);
+	imgbuild_l2_set(&b, 0, data);
+	imgbuild_finish(&b);
+	imgbuild_refcount_set(&b, data, 0);
+	img = open_built(mem, &b);
 	ck_assert_int_eq(checklive_run(img, &opts, &res, &err), 0);
 	ck_assert_uint_eq(res.res.corruptions, 1);
 	ck_assert_uint_eq(res.res.leaks, _i ? 0 : LEAKS);
@@ -165,4 +177,31 @@ START_TEST(many)
 }
 END_TEST
 
-SUITE_MAIN_LOOPS("checklive", { failed, 1 }, { two, 1 }, { many, 2 })
+/* A cluster of the data file is another one than that of the image which has
+ * its number. _i: it is in the wrong place; COPIED is clear. */
+START_TEST(data_file)
+{
+	const struct imgbuild_params p = { .cluster_bits = 9, .size = SIZE,
+					   .data_file = true };
+	const struct check_opts opts = { .progress = move };
+	struct hostmem *mem = hostmem_new();
+	struct checklive_result res;
+	struct err err = { "" };
+	struct imgbuild b;
+
+	init(mem, &b, &p);
+	moving = (struct refwatch_range){ 40, 1 };
+	imgbuild_l2_set(&b, _i ? 0 : 40 * C, 40 * C | (_i ? IMGBUILD_COPIED : 0));
+	imgbuild_finish(&b);
+	img = open_built(mem, &b);
+	ck_assert_int_eq(checklive_run(img, &opts, &res, &err), 0);
+	ck_assert_uint_eq(res.res.corruptions, 1);
+	ck_assert_uint_eq(res.moving, 1);
+	ck_assert_int_eq(image_close(img), 0);
+	hostmem_free(mem);
+	alarm(0);
+}
+END_TEST
+
+SUITE_MAIN_LOOPS("checklive", { failed, 1 }, { two, 1 }, { many, 2 },
+		 { data_file, 2 })

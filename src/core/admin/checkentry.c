@@ -222,7 +222,7 @@ int checkentry_standard(struct checkentry_table *t, const struct checkentry *e)
 
 /* An entry whose cluster is in the external data file: no counts there, and
  * one place for each guest cluster. How long the file is says nothing about the
- * image. */
+ * image. A problem's offset is of the image: the table's. */
 static void data_file_place(struct checkentry_table *t,
 			    const struct checkentry *e)
 {
@@ -237,11 +237,11 @@ static void data_file_place(struct checkentry_table *t,
 	if (t->active)
 		count_fragments(t, hoff);
 	if (hoff != goff)
-		checkentry_report(t, e, PROBLEM_DATA_PLACE, hoff,
+		checkentry_report(t, e, PROBLEM_DATA_PLACE, t->hoff,
 				  ": guest offset %#" PRIx64 " is at %#" PRIx64
 				  " of the data file", goff, hoff);
 	if (!(e->raw & QCOW2_ENTRY_COPIED))
-		checkwalk_report(w, PROBLEM_COPIED_L2, hoff,
+		checkwalk_report(w, PROBLEM_COPIED_L2, t->hoff,
 				 "COPIED is clear for the cluster at %#" PRIx64
 				 " of the data file", hoff);
 }
