@@ -234,6 +234,10 @@ START_TEST(read_write)
 	ck_assert_int_eq(buf[50], 0);
 	ck_assert_int_eq(hostfile_pread_full(file, buf, 100, 5050), -EIO);
 	ck_assert_int_eq(hostfile_pread_full(file, buf, 100, 5000), 0);
+	ck_assert_int_eq(hostfile_pread_units(file, buf, 60, 5050, 1024), 0);
+	ck_assert_int_eq(hostfile_pread_units(file, buf, 100, 5100, 1024), -EIO);
+	ck_assert_int_eq(hostfile_pread_units(file, buf, 20, 5100, 1024), 0);
+	ck_assert_int_eq(hostfile_pread_units(file, buf, 100, 5120, 1024), -EIO);
 	ck_assert_int_eq(hostfile_pread(file, buf, 1, UINT64_MAX, NULL),
 			 -EINVAL);
 	ck_assert_int_eq(hostfile_pwrite_full(file, buf, 1, INT64_MAX),

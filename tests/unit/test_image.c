@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "core/admin/check.h"
+#include "core/admin/snapshot.h"
 #include "core/image/image.h"
 #include "core/image/info.h"
 #include "lib/hostfault.h"
@@ -29,16 +30,22 @@ static struct imgbuild b;
 static struct image *img;
 static unsigned char buf[1 << 20], want[1 << 20];
 
-static void build(unsigned version, uint64_t size)
+static void build_as(const struct imgbuild_params *p)
 {
-	struct imgbuild_params p = { .version = version, .cluster_bits = 12,
-				     .refcount_order = 4, .size = size };
-
 	mem = hostmem_new();
 	fault = hostfault_new();
 	rec = hostrecord_new();
 	ck_assert_int_eq(hostmem_open(&plain, mem, true), 0);
-	imgbuild_init(&b, plain, &p);
+	imgbuild_init(&b, plain, p);
+}
+
+static void build(unsigned version, uint64_t size)
+{
+	const struct imgbuild_params p = { .version = version,
+					   .cluster_bits = 12,
+					   .refcount_order = 4, .size = size };
+
+	build_as(&p);
 }
 
 static int open_with(struct image_opts opts, struct err *err)
@@ -637,7 +644,117 @@ START_TEST(failed_sync)
 }
 END_TEST
 
+/* --- a table in the file's last cluster, which is cut short ------------------- */
+
+#define BIG (64ULL << 10) /* clusters of several slices */
+#define FAR (512 * BIG)	  /* what the second slice of a table maps */
+
+static uint64_t build_cut(void)
+{
+	const struct imgbuild_params p = { .refcount_order = 4,
+					   .size = 2 * FAR };
+
+	build_as(&p);
+	return imgbuild_data(&b, 0, "d", 1);
+}
+
+static void cut(uint64_t table)
+{
+	ck_assert_int_eq(hostmem_resize(mem, table + 512), 0);
+	expect_clean();
+}
+
+static void expect_disk(const char *begin, const char *far)
+{
+	ck_assert_int_eq(image_read(img, buf, 1, 0), 0);
+	ck_assert_int_eq(image_read(img, buf + 1, 1, FAR), 0);
+	ck_assert_mem_eq(buf, begin, 1);
+	ck_assert_mem_eq(buf + 1, far, 1);
+}
+
+/* The image can be used like any other. */
+static void use(void)
+{
+	struct err err;
+
+	ck_assert_int_eq(open_with((struct image_opts){ .readonly = true },
+				   &err), 0);
+	expect_disk("d", "");
+	ck_assert_int_eq(image_close(img), 0);
+	open_rw();
+	expect_disk("d", "");
+	ck_assert_int_eq(snapshot_create(img, "s", &err), 0);
+	ck_assert_int_eq(image_write(img, "f", 1, FAR), 0);
+	expect_disk("d", "f");
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	open_rw();
+	expect_disk("d", "f");
+	ck_assert_int_eq(snapshot_apply(img, "s", &err), 0);
+	ck_assert_int_eq(snapshot_delete(img, "s", &err), 0);
+	expect_disk("d", "");
+	ck_assert_int_eq(image_write(img, "e", 1, FAR), 0);
+	ck_assert_int_eq(image_write(img, "c", 1, 0), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	open_rw();
+	expect_disk("c", "e");
+	ck_assert_int_eq(image_close(img), 0);
+	fini();
+}
+
+START_TEST(cut_l2)
+{
+	uint64_t data = build_cut();
+	uint64_t old, l2;
+
+	imgbuild_finish(&b);
+	old = imgbuild_l1_get(&b, 0) & ~IMGBUILD_COPIED;
+	l2 = imgbuild_alloc(&b, 1);
+	imgbuild_refcount_set(&b, old, 0);
+	imgbuild_refcount_set(&b, l2, 1);
+	imgbuild_l1_set(&b, 0, l2 | IMGBUILD_COPIED);
+	imgbuild_poke(&b, l2, 8, data | IMGBUILD_COPIED);
+	cut(l2);
+	use();
+}
+END_TEST
+
+/* The writer writes to the missing part first. */
+START_TEST(cut_l2_in_place)
+{
+	uint64_t l2;
+
+	(void)build_cut();
+	imgbuild_finish(&b);
+	l2 = imgbuild_alloc(&b, 1);
+	imgbuild_refcount_set(&b, imgbuild_l1_get(&b, 0) & ~IMGBUILD_COPIED, 0);
+	imgbuild_refcount_set(&b, imgbuild_l2_get(&b, 0) & ~IMGBUILD_COPIED, 0);
+	imgbuild_refcount_set(&b, l2, 1);
+	imgbuild_l1_set(&b, 0, l2 | IMGBUILD_COPIED);
+	cut(l2);
+	open_rw();
+	ck_assert_int_eq(image_write(img, "f", 1, FAR), 0);
+	expect_disk("", "f");
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	open_rw();
+	expect_disk("", "f");
+	ck_assert_int_eq(image_close(img), 0);
+	fini();
+}
+END_TEST
+
+START_TEST(cut_refblock)
+{
+	(void)build_cut();
+	imgbuild_finish(&b);
+	cut(b.end - BIG);
+	use();
+}
+END_TEST
+
 SUITE_MAIN("image", refused, roots_without_counts, open_faults, readonly,
 	   autoclear, contradiction, outside, map, map_host,
 	   map_host_broken, map_chain, facts, committer, full_host,
-	   full_no_more, failed_sync)
+	   full_no_more, failed_sync, cut_l2, cut_l2_in_place, cut_refblock)

@@ -151,6 +151,18 @@ int hostfile_pread_full(struct hostfile *f, void *buf, size_t len, uint64_t off)
 	return got == len ? 0 : -EIO;
 }
 
+int hostfile_pread_units(struct hostfile *f, void *buf, size_t len,
+			 uint64_t off, uint64_t unit)
+{
+	size_t got;
+	int ret = hostfile_pread(f, buf, len, off, &got);
+
+	if (ret < 0 || got == len)
+		return ret;
+	ret = has_more(f, num_round_down(off + len - 1, unit));
+	return ret == 0 ? -EIO : NUM_MIN(ret, 0);
+}
+
 int hostfile_pwrite_full(struct hostfile *f, const void *buf, size_t len,
 			 uint64_t off)
 {

@@ -121,6 +121,12 @@ int hostfile_pread(struct hostfile *f, void *buf, size_t len, uint64_t off,
 int hostfile_pread_full(struct hostfile *f, void *buf, size_t len,
 			uint64_t off) __attribute__((warn_unused_result));
 
+/* The same of a file in units of UNIT bytes, a power of two, whose last one may
+ * be cut short: what it lacks reads as zero. -EIO if a whole unit is missing. */
+int hostfile_pread_units(struct hostfile *f, void *buf, size_t len,
+			 uint64_t off, uint64_t unit)
+	__attribute__((warn_unused_result));
+
 /* Write all LEN bytes at OFF. 0 or -errno: -ENOSPC, -EDQUOT and -EFBIG are all
  * reported as -ENOSPC. A part may have been written on error. */
 int hostfile_pwrite_full(struct hostfile *f, const void *buf, size_t len,

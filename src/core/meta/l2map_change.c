@@ -67,7 +67,7 @@ static int copy_table(struct meta *m, uint64_t old_hoff, uint64_t new_hoff)
 
 	if (!t)
 		return -ENOMEM;
-	r = hostfile_pread_full(m->file, t, g->cluster_size, old_hoff);
+	r = meta_read_table(m, t, old_hoff);
 	if (r < 0)
 		return r;
 	for (uint64_t i = 0; i < g->l2_entries; i++) {
@@ -392,7 +392,7 @@ int l2map_drop_table_locked(struct meta *m, uint64_t i)
 	t = mem_aligned(g->cluster_size);
 	if (!t)
 		return -ENOMEM;
-	r = hostfile_pread_full(m->file, t, g->cluster_size, hoff);
+	r = meta_read_table(m, t, hoff);
 	if (r == 0)
 		r = check_entries(m, hoff, t, i * geom_l2_span(g));
 	if (r == 0)

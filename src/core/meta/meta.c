@@ -86,7 +86,8 @@ int meta_open(struct meta *m, struct hostfile *file, const struct geom *geom,
 		err_set_sys(err, r, "cannot read the L1 table");
 		goto out;
 	}
-	r = tablecache_new(&m->l2, file, geom->slice_bits, budget->l2);
+	r = tablecache_new(&m->l2, file, geom->slice_bits, geom->cluster_size,
+			   budget->l2);
 	if (r < 0) {
 		err_set_sys(err, r, "cannot open");
 		goto out;
@@ -113,6 +114,13 @@ void meta_fini(struct meta *m)
 	free(m->header_sector);
 	m->header_sector = NULL;
 	m->l2 = NULL;
+}
+
+int meta_read_table(struct meta *m, void *t, uint64_t hoff)
+{
+	uint64_t cs = m->geom->cluster_size;
+
+	return hostfile_pread_units(m->file, t, cs, hoff, cs);
 }
 
 int meta_write(struct meta *m, const void *buf, size_t len, uint64_t hoff,

@@ -80,6 +80,11 @@ int meta_open(struct meta *m, struct hostfile *file, const struct geom *geom,
 /* Free all memory; writes nothing. */
 void meta_fini(struct meta *m);
 
+/* The L2 table at HOFF as the file has it, a cluster; a copy may have cut it
+ * short, which leaves zeroes. Errors of hostfile_pread_units(). */
+int meta_read_table(struct meta *m, void *t, uint64_t hoff)
+	__attribute__((warn_unused_result));
+
 /* Write LEN bytes of a table at HOFF, whose clusters have ROLE. -EUCLEAN: they
  * have not, nothing is written; errors of hostfile_pwrite_full(). */
 int meta_write(struct meta *m, const void *buf, size_t len, uint64_t hoff,

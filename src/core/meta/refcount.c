@@ -32,7 +32,8 @@ int refcount_open(struct meta *m, uint64_t cache_size)
 		rc->table[i] = be64_load(raw + i * 8);
 		rc->hooked[i] = true;
 	}
-	return tablecache_new(&rc->blocks, m->file, g->slice_bits, cache_size);
+	return tablecache_new(&rc->blocks, m->file, g->slice_bits,
+			      g->cluster_size, cache_size);
 }
 
 void refcount_fini(struct refcount *rc)

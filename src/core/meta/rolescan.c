@@ -241,8 +241,7 @@ static int step(struct meta *m, uint64_t *cursor, struct clash *c)
 	if (hidx == UINT64_MAX)
 		return 0;
 	/* one that cannot be read stays unseen */
-	if (hostfile_pread_full(m->file, t, g->cluster_size,
-				hidx << g->cluster_bits) < 0)
+	if (meta_read_table(m, t, hidx << g->cluster_bits) < 0)
 		return 1;
 	lock_take(&m->lock);
 	/* still as it was when it was read? */
@@ -307,7 +306,7 @@ int rolescan_table_locked(struct meta *m, uint64_t hoff)
 	t = mem_aligned(g->cluster_size);
 	if (!t)
 		return -ENOMEM;
-	r = hostfile_pread_full(m->file, t, g->cluster_size, hoff);
+	r = meta_read_table(m, t, hoff);
 	if (r < 0)
 		return r;
 	r = scan(m, hidx, t, &c);

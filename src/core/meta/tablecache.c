@@ -33,6 +33,7 @@ struct tablecache {
 	struct hostfile *file;
 	size_t slice_size;
 	unsigned slice_bits;
+	uint64_t cluster_size;
 	size_t shard_limit; /* slices a shard keeps */
 	struct shard shard[SHARDS];
 	struct slice *dirty; /* meta.lock */
@@ -57,7 +58,7 @@ static struct shard *shard_of(struct tablecache *tc, uint64_t hoff)
 }
 
 int tablecache_new(struct tablecache **out, struct hostfile *file,
-		   unsigned slice_bits, uint64_t limit)
+		   unsigned slice_bits, uint64_t cluster_size, uint64_t limit)
 {
 	struct tablecache *tc = mem_array(1, sizeof(*tc));
 
@@ -66,6 +67,7 @@ int tablecache_new(struct tablecache **out, struct hostfile *file,
 	tc->file = file;
 	tc->slice_bits = slice_bits;
 	tc->slice_size = (size_t)1 << slice_bits;
+	tc->cluster_size = cluster_size;
 	tc->shard_limit = (size_t)(limit >> slice_bits) / SHARDS;
 	if (tc->shard_limit < 4)
 		tc->shard_limit = 4;
@@ -169,8 +171,8 @@ static void drop_locked(struct shard *sh, struct slice *s)
 /* Read the content of a new slice, with no lock held meanwhile. */
 static int load(struct tablecache *tc, struct shard *sh, struct entry *e)
 {
-	int r = hostfile_pread_full(tc->file, e->base.data, tc->slice_size,
-				    e->base.hoff);
+	int r = hostfile_pread_units(tc->file, e->base.data, tc->slice_size,
+				     e->base.hoff, tc->cluster_size);
 
 	lock_take(&sh->lock);
 	if (r < 0) {

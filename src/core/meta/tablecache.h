@@ -43,9 +43,10 @@ struct slice {
 	bool dirty;		     /* meta.lock */
 };
 
-/* A cache of about LIMIT bytes over FILE. -ENOMEM. */
+/* A cache of about LIMIT bytes over FILE, whose last CLUSTER_SIZE bytes may be cut
+ * short (hostfile_pread_units()). -ENOMEM. */
 int tablecache_new(struct tablecache **out, struct hostfile *file,
-		   unsigned slice_bits, uint64_t limit);
+		   unsigned slice_bits, uint64_t cluster_size, uint64_t limit);
 /* Free it with all slices, dirty ones too. No slice is in use. */
 void tablecache_free(struct tablecache *tc);
 

@@ -25,11 +25,6 @@ static int table_at(struct meta *m, uint64_t raw, uint64_t *hoff)
 	return 0;
 }
 
-static int read_table(struct meta *m, uint64_t hoff, void *t)
-{
-	return hostfile_pread_full(m->file, t, m->geom->cluster_size, hoff);
-}
-
 /* What entry K of the table at HOFF refers to; run.n is 0 for nothing. */
 static int entry_run(struct meta *m, const void *t, uint64_t k,
 		     struct run *run)
@@ -121,7 +116,7 @@ static int visit(struct meta *m, const uint64_t *l1, uint32_t n, visit_fn *fn,
 		int r = table_at(m, l1[*done], &hoff);
 
 		if (r == 0 && hoff) {
-			r = read_table(m, hoff, t);
+			r = meta_read_table(m, t, hoff);
 			if (r == 0)
 				r = fn(m, hoff, t);
 			if (r == 0)
