@@ -167,6 +167,12 @@ static void compressed_range(struct imgbuild *b)
 	imgbuild_poke(b, at, 8, imgbuild_peek(b, at, 8) | 1ULL << 44);
 }
 
+static void compressed_behind(struct imgbuild *b)
+{
+	imgbuild_refcount_set(b, b->end, 1);
+	imgbuild_poke(b, compressed_at(b), 8, IMGBUILD_COMPRESSED | b->end);
+}
+
 static void compressed_data(struct imgbuild *b)
 {
 	uint64_t hoff = imgbuild_peek(b, compressed_at(b), 8) &
@@ -307,6 +313,8 @@ static const struct {
 	{ "COPIED on compressed", PROBLEM_L2_ENTRY, compressed_copied },
 	{ "L2 outside", PROBLEM_L2_RANGE, l2_range },
 	{ "compressed outside", PROBLEM_COMPRESSED_RANGE, compressed_range },
+	{ "compressed behind the end", PROBLEM_COMPRESSED_RANGE,
+	  compressed_behind },
 	{ "compressed broken", PROBLEM_COMPRESSED_DATA, compressed_data },
 	{ "reftable reserved", PROBLEM_REFTABLE_ENTRY, reftable_reserved },
 	{ "reftable unaligned", PROBLEM_REFTABLE_ENTRY, reftable_unaligned },

@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include "core/admin/check.h"
+#include "core/admin/rewidth.h"
 #include "core/admin/snapshot.h"
 #include "core/image/image.h"
 #include "core/image/info.h"
+#include "core/image/open.h"
 #include "lib/hostfault.h"
 #include "lib/hostmem.h"
 #include "lib/hostrecord.h"
@@ -754,7 +756,49 @@ START_TEST(cut_refblock)
 }
 END_TEST
 
+/* A compressed cluster whose descriptor names a sector too many, which lies
+ * behind the end of the file, as the specification allows. */
+START_TEST(stream_at_end)
+{
+	uint64_t at, last, sectors;
+	struct err err;
+
+	build(3, 1 << 20);
+	memset(buf, 'd', C);
+	at = imgbuild_compressed(&b, 0, buf);
+	imgbuild_finish(&b);
+	last = imgbuild_alloc(&b, 1);
+	hostmem_read(mem, buf, C, at & ~(C - 1));
+	ck_assert_int_eq(hostmem_write(mem, buf, C, last), 0);
+	imgbuild_refcount_set(&b, at & ~(C - 1), 0);
+	imgbuild_refcount_set(&b, last, 1);
+	imgbuild_refcount_set(&b, last + C, 1);
+	at = last + at % C;
+	sectors = (last + C - at) / 512;
+	imgbuild_l2_set(&b, 0, IMGBUILD_COMPRESSED | sectors << 58 | at);
+	expect_clean();
+	open_rw();
+	ck_assert_int_eq(image_write(img, "f", 1, 8 * C), 0);
+	ck_assert_int_eq(image_read(img, buf, C, 0), 0);
+	ck_assert_int_eq(buf[C - 1], 'd');
+	ck_assert_int_eq(gate_quiesce(img), 0);
+	ck_assert_int_eq(rewidth_image(img, 5, NULL, NULL, &err), 0);
+	gate_open(img);
+	ck_assert_int_eq(image_write(img, want, 1 << 18, 1 << 18), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	open_rw();
+	ck_assert_int_eq(image_read(img, buf, C, 0), 0);
+	ck_assert_int_eq(buf[C - 1], 'd');
+	ck_assert_int_eq(image_write(img, "e", 1, 0), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	fini();
+}
+END_TEST
+
 SUITE_MAIN("image", refused, roots_without_counts, open_faults, readonly,
 	   autoclear, contradiction, outside, map, map_host,
 	   map_host_broken, map_chain, facts, committer, full_host,
-	   full_no_more, failed_sync, cut_l2, cut_l2_in_place, cut_refblock)
+	   full_no_more, failed_sync, cut_l2, cut_l2_in_place, cut_refblock,
+	   stream_at_end)

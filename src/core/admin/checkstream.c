@@ -102,7 +102,7 @@ int checkstream_entry(struct checkstream *s, struct checkentry_table *t,
 				  " has COPIED on compressed data");
 	if (t->active)
 		count(w->res);
-	if (p.start >= QCOW2_HOST_OFFSET_MAX ||
+	if (p.start >= QCOW2_HOST_OFFSET_MAX || p.start >= w->file_size ||
 	    !checkwalk_inside(w, p.start, p.len))
 		return outside(t, e, &p);
 	decompress(s, w, want, &p);

@@ -31,12 +31,32 @@ struct work {
 	struct err *err;
 };
 
+/* Behind all that is in use: the end of the file, but the last sectors of a
+ * compressed cluster may lie in the cluster there. */
+static int find_end(struct work *w)
+{
+	struct meta *m = w->m;
+	uint64_t v;
+	int r;
+
+	w->first = atomic_load(&m->end_hidx);
+	lock_take(&m->lock);
+	r = refcount_get_locked(m, w->first, &v);
+	lock_drop(&m->lock);
+	if (r < 0)
+		return err_set_sys(w->err, r, "cannot read the refcounts");
+	w->first += v != 0;
+	return 0;
+}
+
 /* The new structures count themselves: grow them until they suffice. */
 static int lay_out(struct work *w)
 {
 	uint64_t before;
+	int r = find_end(w);
 
-	w->first = atomic_load(&w->m->end_hidx);
+	if (r < 0)
+		return r;
 	w->n_table = w->n_blocks = 1;
 	do {
 		before = w->n_table + w->n_blocks;

@@ -46,7 +46,9 @@ struct meta {
 	struct writeback wb;	 /* see writeback.h */
 
 	/* Host clusters at or above this index have never been part of the
-	 * file: they read as zero, and no entry may point there. */
+	 * file: they read as zero, and no entry may point there. Only the last
+	 * sectors of a compressed cluster may lie in the first of them, which
+	 * is counted then. */
 	_Atomic uint64_t end_hidx;
 	/* Set after a data write returned, before it is acknowledged; cleared
 	 * by the cut whose F covers it. */

@@ -133,6 +133,7 @@ struct run {
 static int entry_run(struct meta *m, struct l2entry_raw raw, bool shared,
 		     struct run *run, struct clash *c)
 {
+	uint64_t end = atomic_load(&m->end_hidx);
 	struct l2entry e;
 
 	run->n = 0;
@@ -142,7 +143,10 @@ static int entry_run(struct meta *m, struct l2entry_raw raw, bool shared,
 	run->role = e.kind == L2ENTRY_COMPRESSED ? ROLE_COMPRESSED
 		    : e.copied && !shared	 ? ROLE_DATA
 						 : ROLE_DATA_SHARED;
-	if (!run->n || run->hidx + run->n <= atomic_load(&m->end_hidx))
+	/* the last sectors of a stream may lie behind the end */
+	if (!run->n ||
+	    (run->hidx < end &&
+	     run->hidx + run->n <= end + (e.kind == L2ENTRY_COMPRESSED)))
 		return 0;
 	*c = (struct clash){run->hidx, ROLE_NONE, run->role};
 	return -EUCLEAN;

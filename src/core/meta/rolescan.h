@@ -29,7 +29,8 @@
  * - rolescan_check() stands before every write.
  *
  * While tables are unseen a cluster without a role may be data of one of them,
- * so the allocator stays behind the end that the file had at open.
+ * so the allocator stays behind the end that the file had at open, and the cluster
+ * that a stream may reach into there.
  */
 #pragma once
 
@@ -46,8 +47,8 @@ struct rolescan {
 	uint64_t cursor;      /* meta.lock: of rolescan_step(): tables before
 				 this one are seen, or being scanned, or cannot
 				 be read */
-	uint64_t floor;	      /* const after open: clusters of the file then;
-				 0 for a block device */
+	uint64_t floor;	      /* const after open: no entry refers to this or
+				 a later one then; 0 for a block device */
 	bool partial;	      /* meta.lock: no memory for all of data */
 	atomic_bool complete; /* all references of all tables are in the map */
 };

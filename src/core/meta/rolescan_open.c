@@ -103,7 +103,7 @@ int rolescan_open(struct meta *m, struct err *err)
 	r = rolemap_init(&rs->map, (32ULL << 20) + st.blocks * 512 / 16);
 	if (r < 0)
 		return err_set_sys(err, r, "cannot open");
-	rs->floor = st.block_device ? 0 : atomic_load(&m->end_hidx);
+	rs->floor = st.block_device ? 0 : atomic_load(&m->end_hidx) + 1;
 	r = claim_roots(m, err);
 	if (r == 0)
 		r = claim_blocks(m, err);
