@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/admin/check.h"
+#include "core/admin/repair.h"
 #include "core/format/qcow2.h"
 #include "lib/hostmem.h"
 #include "lib/imgbuild.h"
@@ -456,6 +457,90 @@ START_TEST(data_file)
 }
 END_TEST
 
+/* --- a list of header extensions that breaks off ------------------------------ */
+
+#define ENDLESS 0x1122334400011170ULL /* an unknown one, longer than a cluster */
+
+static void repair(struct hostfile *f)
+{
+	struct repair_result res;
+	struct err err = { "" };
+
+	ck_assert_msg(repair_image(f, REPAIR_ALL, NULL, &res, &err) == 0, "%s",
+		      err.text);
+}
+
+/* What stands before the break is known, and stays. */
+START_TEST(break_behind_bitmaps)
+{
+	struct hostmem *m = hostmem_new();
+	struct check_result res;
+	struct imgbuild b;
+	struct hostfile *f;
+	struct found found;
+
+	ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+	build(&b, f);
+	imgbuild_poke(&b, b.ext_end, 8, ENDLESS);
+	ck_assert_int_eq(check(f, &found, &res, NULL), 0);
+	ck_assert_uint_eq(found.n[PROBLEM_HEADER], 1);
+	ck_assert_uint_eq(found.total, 1);
+	repair(f);
+	ck_assert_int_eq(check(f, &found, &res, NULL), 0);
+	ck_assert_uint_eq(found.total, 0);
+	ck_assert_uint_eq(imgbuild_header_get(&b, IMGBUILD_AUTOCLEAR),
+			  QCOW2_AUTOCLEAR_BITMAPS);
+	ck_assert_uint_eq(imgbuild_refcount_get(&b, bitmap_place.data), 1);
+	imgbuild_fini(&b);
+	hostfile_close(f);
+	hostmem_free(m);
+}
+END_TEST
+
+static const struct {
+	enum imgbuild_field field; /* set to VALUE, it asks for EXT */
+	uint64_t value;
+	uint32_t ext;
+	bool kept; /* by a repair */
+} needs[] = {
+	{ IMGBUILD_CRYPT, QCOW2_CRYPT_LUKS, QCOW2_EXT_CRYPTO, true },
+	{ IMGBUILD_INCOMPAT, QCOW2_INCOMPAT_DATA_FILE, QCOW2_EXT_DATA_FILE,
+	  true },
+	{ IMGBUILD_AUTOCLEAR, QCOW2_AUTOCLEAR_BITMAPS, QCOW2_EXT_BITMAPS,
+	  false },
+};
+
+/* What may stand behind it is not said to be missing; and what the image cannot
+ * do without is not cut off. */
+START_TEST(break_before)
+{
+	const struct imgbuild_params p = { .size = SIZE, .refcount_order = 4 };
+	struct hostmem *m = hostmem_new();
+	struct check_result res;
+	unsigned char ext[24] = { 0 };
+	struct imgbuild b;
+	struct hostfile *f;
+	struct found found;
+
+	ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+	imgbuild_init(&b, f, &p);
+	imgbuild_ext(&b, 0x11223344, ext, 8);
+	imgbuild_ext(&b, needs[_i].ext, ext, sizeof(ext));
+	imgbuild_finish(&b);
+	imgbuild_header_set(&b, needs[_i].field, needs[_i].value);
+	imgbuild_poke(&b, b.p.header_len, 8, ENDLESS);
+	ck_assert_int_eq(check(f, &found, &res, NULL), 0);
+	ck_assert_uint_eq(found.n[PROBLEM_HEADER], 1);
+	ck_assert_uint_eq(found.total, 1);
+	repair(f);
+	ck_assert_int_eq(imgbuild_peek(&b, b.p.header_len, 8) == ENDLESS,
+			 needs[_i].kept);
+	imgbuild_fini(&b);
+	hostfile_close(f);
+	hostmem_free(m);
+}
+END_TEST
+
 /* A leak alone is no corruption. */
 START_TEST(leak_only)
 {
@@ -572,5 +657,7 @@ START_TEST(names)
 }
 END_TEST
 
-SUITE_MAIN("check", clean, each_defect, data_file, leak_only, refused, big_counts, sparse,
-	   names)
+SUITE_MAIN_LOOPS("check", { clean, 1 }, { each_defect, 1 }, { data_file, 1 },
+		 { break_behind_bitmaps, 1 }, { break_before, 3 },
+		 { leak_only, 1 }, { refused, 1 },
+		 { big_counts, 1 }, { sparse, 1 }, { names, 1 })

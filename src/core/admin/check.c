@@ -54,29 +54,34 @@ static int load_header(struct checkwalk *w)
 	return 0;
 }
 
-/* The list breaks off: end it where it does, unless what cannot be read there is
- * something that the image cannot do without. */
+/* Does the image need an extension of TYPE, which may stand behind the break? */
+static bool is_missing(const struct checkwalk *w, uint32_t type, bool needed)
+{
+	return needed && !headerext_find(&w->ext, type);
+}
+
+/* The list breaks off: end it where it does, unless what cannot be read from
+ * there on is something that the image cannot do without. */
 static int end_extensions(struct checkwalk *w, size_t len)
 {
-	const struct headerext *last = w->ext.n ? &w->ext.ext[w->ext.n - 1] :
-						  NULL;
-	size_t at = w->h.header_len;
+	size_t at = w->ext.end;
 	uint32_t type;
 
-	if (last)
-		at = (size_t)num_round_up((uint64_t)(last->data - w->head) +
-						  last->len, 8);
 	if (at + 8 > len)
 		return 0;
 	type = be32_load(w->head + at);
 	if (type == QCOW2_EXT_CRYPTO || type == QCOW2_EXT_DATA_FILE ||
 	    type == QCOW2_EXT_BACKING_FORMAT || headerext_find(&w->ext, type) ||
-	    w->ext.n == QCOW2_MAX_EXTENSIONS)
+	    w->ext.n == QCOW2_MAX_EXTENSIONS ||
+	    is_missing(w, QCOW2_EXT_CRYPTO,
+		       w->h.crypt_method == QCOW2_CRYPT_LUKS) ||
+	    is_missing(w, QCOW2_EXT_DATA_FILE, w->g.data_file))
 		return 0;
 	return checkwalk_patch(w, at, 0, CHECKROLE_HEADER);
 }
 
-/* Extensions of a broken list are a defect, not a reason to stop. */
+/* Extensions of a broken list are a defect, not a reason to stop. Those before
+ * the break are as good as ever. */
 static int load_extensions(struct checkwalk *w)
 {
 	size_t len = (size_t)NUM_MIN(w->file_size, w->g.cluster_size);
@@ -86,7 +91,7 @@ static int load_extensions(struct checkwalk *w)
 		int ret = end_extensions(w, len);
 
 		checkwalk_report(w, PROBLEM_HEADER, 0, "%s", err.text);
-		w->ext.n = 0;
+		w->ext_broken = true;
 		if (ret)
 			return ret;
 	}

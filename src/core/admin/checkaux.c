@@ -35,7 +35,7 @@ int checkaux_crypto(struct checkwalk *w)
 	uint64_t off;
 	uint64_t len;
 
-	if (w->h.crypt_method != QCOW2_CRYPT_LUKS)
+	if (w->h.crypt_method != QCOW2_CRYPT_LUKS || (!x && w->ext_broken))
 		return 0;
 	if (lukshdr_area(x, w->g.cluster_size, w->file_size, &off, &len,
 			 &err) < 0) {
@@ -56,7 +56,7 @@ void checkaux_autoclear(struct checkwalk *w)
 				 "is none");
 		w->autoclear &= ~QCOW2_AUTOCLEAR_DATA_FILE_RAW;
 	}
-	if (w->h.autoclear & QCOW2_AUTOCLEAR_BITMAPS &&
+	if (w->h.autoclear & QCOW2_AUTOCLEAR_BITMAPS && !w->ext_broken &&
 	    !headerext_find(&w->ext, QCOW2_EXT_BITMAPS)) {
 		checkwalk_report(w, PROBLEM_AUTOCLEAR, 0,
 				 "bitmaps are said to be valid, but there are "

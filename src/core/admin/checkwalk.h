@@ -37,6 +37,7 @@ struct checkwalk {
 	struct header h;
 	struct geom g;
 	struct headerext_list ext; /* points into head */
+	bool ext_broken; /* the list breaks off: there may have been more */
 	uint8_t *head;		   /* the first cluster */
 	uint64_t file_size;
 	struct checkmap map;
