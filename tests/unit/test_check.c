@@ -541,6 +541,30 @@ START_TEST(break_before)
 }
 END_TEST
 
+/* No program opens a data file whose name has a NUL byte. */
+START_TEST(data_file_name)
+{
+	const struct imgbuild_params p = { .size = SIZE, .refcount_order = 4,
+					   .data_file = true };
+	struct hostmem *m = hostmem_new();
+	struct check_result res;
+	struct imgbuild b;
+	struct hostfile *f;
+	struct found found;
+
+	ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+	imgbuild_init(&b, f, &p);
+	imgbuild_ext(&b, QCOW2_EXT_DATA_FILE, _i ? "a\0b" : "a_b", 3);
+	imgbuild_finish(&b);
+	ck_assert_int_eq(check(f, &found, &res, NULL), 0);
+	ck_assert_int_eq(found.n[PROBLEM_HEADER], _i);
+	ck_assert_int_eq(found.total, _i);
+	imgbuild_fini(&b);
+	hostfile_close(f);
+	hostmem_free(m);
+}
+END_TEST
+
 /* A leak alone is no corruption. */
 START_TEST(leak_only)
 {
@@ -659,5 +683,5 @@ END_TEST
 
 SUITE_MAIN_LOOPS("check", { clean, 1 }, { each_defect, 1 }, { data_file, 1 },
 		 { break_behind_bitmaps, 1 }, { break_before, 3 },
-		 { leak_only, 1 }, { refused, 1 },
+		 { data_file_name, 2 }, { leak_only, 1 }, { refused, 1 },
 		 { big_counts, 1 }, { sparse, 1 }, { names, 1 })

@@ -106,6 +106,7 @@ static int walk(struct checkwalk *w)
 		ret = checkref_load(w);
 	if (!ret)
 		ret = checkaux_crypto(w);
+	checkaux_data_file(w);
 	if (!ret)
 		ret = checktab_l1(w, w->h.l1_offset, w->h.l1_entries, 0);
 	if (!ret)

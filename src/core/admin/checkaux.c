@@ -1,11 +1,12 @@
 /*
  * checkaux: what the header says besides the tables: the encryption header's
- * place, and autoclear bits.
+ * place, the data file's name, and autoclear bits.
  */
 #include "core/admin/checkwalk.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
 
 #include "base/be.h"
 #include "base/num.h"
@@ -43,6 +44,17 @@ int checkaux_crypto(struct checkwalk *w)
 		return 0;
 	}
 	return check_luks(w, off, len);
+}
+
+void checkaux_data_file(struct checkwalk *w)
+{
+	const struct headerext *x = headerext_find(&w->ext,
+						   QCOW2_EXT_DATA_FILE);
+
+	if (w->g.data_file && x && memchr(x->data, 0, x->len))
+		checkwalk_report(w, PROBLEM_HEADER, 0,
+				 "the data file's name has a NUL byte in its %"
+				 PRIu32 " bytes", x->len);
 }
 
 /* A bit that is set promises something of a feature: without that, it is wrong

@@ -128,8 +128,9 @@ int checktab_each_active(struct checkwalk *w,
 			 int (*fn)(void *arg, uint64_t hoff), void *arg);
 void checktab_fini(struct checkwalk *w);
 
-/* checkaux.c: encryption header, autoclear bits. */
+/* checkaux.c: encryption header, data file's name, autoclear bits. */
 int checkaux_crypto(struct checkwalk *w);
+void checkaux_data_file(struct checkwalk *w);
 void checkaux_autoclear(struct checkwalk *w);
 
 /* checksnap.c: the snapshot table. */
