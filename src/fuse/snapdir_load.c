@@ -7,7 +7,7 @@
 
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(e) ((e)->gone = true)
-#include <uthash.h>
+#include "base/hash.h"
 
 #include "base/log.h"
 #include "base/mem.h"

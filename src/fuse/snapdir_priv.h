@@ -1,7 +1,7 @@
 /* What snapdir.c and snapdir_load.c share. */
 #pragma once
 
-#include <uthash.h>
+#include "base/hash.h"
 
 #include "fuse/snapdir.h"
 

@@ -10,6 +10,7 @@
 
 #include "base/be.h"
 #include "base/err.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/num.h"
@@ -263,6 +264,65 @@ START_TEST(utf8_characters)
 }
 END_TEST
 
+/* The authors' key and message, with 1 and 3 rounds. */
+START_TEST(hash_values)
+{
+	unsigned char bytes[16];
+	uint64_t key[2];
+
+	for (unsigned char i = 0; i < sizeof(bytes); i++)
+		bytes[i] = i;
+	for (unsigned i = 0; i < 2; i++)
+		key[i] = 0x0706050403020100ULL + i * 0x0808080808080808ULL;
+	ck_assert_uint_eq(hash_keyed(key, bytes, 0), 0xabac0158050fc4dcULL);
+	ck_assert_uint_eq(hash_keyed(key, bytes, 8), 0x369095118d299a8eULL);
+	ck_assert_uint_eq(hash_keyed(key, bytes, 15), 0xd320d86d2a519956ULL);
+}
+END_TEST
+
+struct hashed {
+	uint64_t key;
+	UT_hash_handle hh;
+};
+
+/* Keys that have one value in uthash's own function. A hundred of them first,
+ * and it gives up making its table larger. */
+static void fill_hostile(struct hashed *t, unsigned evil, unsigned n)
+{
+	uint64_t key = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		unsigned value;
+
+		do {
+			key += 65536;
+			HASH_JEN(&key, sizeof(key), value);
+		} while (i < evil && value & 0xfff);
+		t[i].key = key;
+	}
+}
+
+START_TEST(hash_of_hostile_keys)
+{
+	enum { EVIL = 100, N = 20000 };
+	struct hashed *t = calloc(N, sizeof(*t));
+	struct hashed *head = NULL;
+	unsigned longest = 0;
+
+	ck_assert_ptr_nonnull(t);
+	fill_hostile(t, EVIL, N);
+	for (unsigned i = 0; i < N; i++)
+		HASH_ADD(hh, head, key, sizeof(t[i].key), &t[i]);
+	for (unsigned i = 0; i < head->hh.tbl->num_buckets; i++)
+		if (head->hh.tbl->buckets[i].count > longest)
+			longest = head->hh.tbl->buckets[i].count;
+	ck_assert_uint_eq(head->hh.tbl->noexpand, 0);
+	ck_assert_uint_lt(longest, 50);
+	HASH_CLEAR(hh, head);
+	free(t);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("base");
@@ -282,6 +342,8 @@ int main(void)
 	tcase_add_test(t, mem_limits);
 	tcase_add_test(t, log_is_limited);
 	tcase_add_test(t, utf8_characters);
+	tcase_add_test(t, hash_values);
+	tcase_add_test(t, hash_of_hostile_keys);
 	suite_add_tcase(s, t);
 	sr = srunner_create(s);
 	srunner_run_all(sr, CK_ENV);

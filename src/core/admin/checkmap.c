@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "base/hash.h"
 
 #define PAGE_BITS 8
 #define PAGE_CELLS (1U << PAGE_BITS)

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 #define HASH_NONFATAL_OOM 1
-#include <uthash.h>
+#include "base/hash.h"
 
 #include "base/be.h"
 #include "base/mem.h"

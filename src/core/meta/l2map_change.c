@@ -6,7 +6,7 @@
 
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(e) ((e)->lost = true)
-#include <uthash.h>
+#include "base/hash.h"
 
 #include "base/mem.h"
 #include "base/num.h"

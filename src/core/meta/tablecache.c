@@ -6,7 +6,7 @@
 
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(e) ((e)->base.state = SLICE_FAILED)
-#include <uthash.h>
+#include "base/hash.h"
 #include <utlist.h>
 
 #include "base/lock.h"
