@@ -162,4 +162,46 @@ START_TEST(no_room)
 }
 END_TEST
 
-SUITE_MAIN("undo", back, torn, no_room)
+/* --- of a repair that was interrupted ------------------------------------------ */
+
+/* SAVED becomes what a repair of F leaves that gets no further, with half a
+ * record at its end. */
+static void interrupt(struct hostfile *f)
+{
+	struct hostfile *l = open_mem(saved);
+	struct err err = { "" };
+	struct hostmem *cut;
+	struct undo *u;
+
+	ck_assert_msg(!undo_begin(&u, f, l, &err), "%s", err.text);
+	ck_assert_int_eq(change(undo_file(u)), 0);
+	cut = hostmem_clone(saved);
+	ck_assert_int_eq(undo_end(u, &err), 0);
+	ck_assert_int_eq(hostmem_write(cut, "x", 1, hostmem_size(cut)), 0);
+	hostfile_close(l);
+	hostfile_close(f);
+	hostmem_free(saved);
+	saved = cut;
+}
+
+/* The undo file is used up then: it is not put over what came later. */
+START_TEST(interrupted)
+{
+	struct hostmem *later;
+
+	setup();
+	interrupt(open_mem(image));
+	for (int twice = 0; twice < 2; twice++) {
+		ck_assert_int_eq(apply(open_mem(image)), 0);
+		ck_assert(hostmem_equal(image, before));
+	}
+	ck_assert_int_eq(hostmem_write(image, "x", 1, 2), 0);
+	later = hostmem_clone(image);
+	ck_assert_int_eq(apply(open_mem(image)), -ESTALE);
+	ck_assert(hostmem_equal(image, later));
+	hostmem_free(later);
+	teardown();
+}
+END_TEST
+
+SUITE_MAIN("undo", back, torn, no_room, interrupted)

@@ -29,6 +29,7 @@ int undo_end(struct undo *u, struct err *err);
  * Give IMAGE its old content and length back. All is verified first: LOG
  * (writable) is whole, and the image is as the repair left it, or undone
  * already, else -ESTALE and nothing is changed. 0 or -errno with text; then call
- * it again. While it works LOG says that the repair did not end.
+ * it again. While it works LOG says that the repair did not end; of such a repair
+ * it cannot be verified how it left the image, but after it was undone that can.
  */
 int undo_apply(struct hostfile *image, struct hostfile *log, struct err *err);

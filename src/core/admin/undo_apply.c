@@ -11,6 +11,7 @@ struct back {
 	struct hostfile *image, *log;
 	struct undo_log_head head;
 	uint64_t log_end;
+	uint64_t records_end; /* in LOG, as far as they are whole */
 	struct host_stat st; /* of the image now */
 	uint8_t buf[UNDO_RECORD + UNDO_BLOCK];
 	struct err *err;
@@ -132,6 +133,7 @@ static int each_record(struct back *b, int (*fn)(struct back *b))
 	}
 	if (r != -ENODATA)
 		return err_set_sys(b->err, r, "cannot read %s", b->log->name);
+	b->records_end = at;
 	/* once the repair has ended, no record is torn */
 	if (b->head.new_size && at != NUM_MAX(b->log_end, UNDO_FIRST))
 		return err_set(b->err, -EMEDIUMTYPE,
@@ -157,17 +159,35 @@ static int put_all(struct back *b)
 		     : 0;
 }
 
-/* In the log: the repair has ended with NEW_SIZE, or not. */
-static int put_state(struct back *b, uint64_t new_size)
+/* In the log: the repair has ended with NEW_SIZE and TAIL behind the old end, or
+ * not. */
+static int put_state(struct back *b, uint64_t new_size, uint64_t tail)
 {
 	struct undo_log_head h = b->head;
 	int r;
 
 	h.new_size = new_size;
+	h.tail = tail;
 	h.dev = b->st.dev;
 	h.ino = b->st.ino;
 	r = undo_log_put_head(b->log, &h);
 	return r < 0 ? err_set_sys(b->err, r, "cannot write %s", b->log->name) : 0;
+}
+
+/* A repair that was interrupted has ended by being undone: from now on the image
+ * is known by the old bytes of all records, without the one that was torn. */
+static int put_end(struct back *b)
+{
+	int r;
+
+	if (b->head.new_size)
+		return put_state(b, b->head.new_size, b->head.tail);
+	r = hostfile_truncate(b->log, b->records_end);
+	if (r == 0)
+		r = hostfile_sync(b->log);
+	if (r < 0)
+		return err_set_sys(b->err, r, "cannot write %s", b->log->name);
+	return put_state(b, b->head.old_size, UNDO_SUM);
 }
 
 /* A crash may tear a block between old and new bytes, which then have neither
@@ -175,11 +195,11 @@ static int put_state(struct back *b, uint64_t new_size)
  * file, which is undone whatever the image holds. */
 static int put_back(struct back *b)
 {
-	int r = b->head.new_size ? put_state(b, 0) : 0;
+	int r = b->head.new_size ? put_state(b, 0, b->head.tail) : 0;
 
 	if (r == 0)
 		r = put_all(b);
-	return r == 0 && b->head.new_size ? put_state(b, b->head.new_size) : r;
+	return r == 0 ? put_end(b) : r;
 }
 
 int undo_apply(struct hostfile *image, struct hostfile *log, struct err *err)

@@ -6,7 +6,8 @@
  *
  *	   0  16  "rawcow undo 1\n\0\0"
  *	  16   8  length of the image before the repair
- *	  24   8  length after it; 0: the repair did not end, or an undo of it
+ *	  24   8  length after it; 0: the repair did not end, or an undo of it. The
+ *		  old length when an interrupted repair was undone
  *	  32   8  sum of what lies behind the old end, after the repair
  *	  40  16  device and inode of the image
  *	  56   8  sum of bytes 0 to 55
@@ -14,7 +15,8 @@
  *		   0   8  offset in the image
  *		   8   8  length N, at most 4096
  *		  16   8  sum of the old bytes and of offset and length
- *		  24   8  sum of the new bytes; 0: the repair did not end
+ *		  24   8  sum of the new bytes; 0: the repair has not ended by
+ *			  itself
  *		  32   N  the old bytes
  *
  * A sum is FNV-1a of 64 bits. Each block of 4096 bytes is saved once. The record
