@@ -204,4 +204,74 @@ START_TEST(interrupted)
 }
 END_TEST
 
-SUITE_MAIN("undo", back, torn, no_room, interrupted)
+static const struct host_ops *mem_ops;
+static struct {
+	uint64_t dev, ino;
+	bool block_device;
+} boot;
+
+static int boot_stat(void *ctx, struct host_stat *st)
+{
+	int r = mem_ops->stat(ctx, st);
+
+	st->dev = boot.dev;
+	st->ino = boot.ino;
+	st->block_device = boot.block_device;
+	if (boot.block_device)
+		st->size = LEN;
+	return r;
+}
+
+/* M as the host shows it since the last boot. */
+static struct hostfile *booted(struct hostmem *m)
+{
+	static struct host_ops ops;
+	struct hostfile *f = open_mem(m);
+
+	mem_ops = f->ops;
+	ops = *mem_ops;
+	ops.stat = boot_stat;
+	f->ops = &ops;
+	return f;
+}
+
+/* The next boot numbers devices anew. _i: it is one itself, its node is made
+ * anew. */
+START_TEST(after_boot)
+{
+	setup();
+	boot.dev = 1;
+	boot.ino = 5;
+	boot.block_device = _i;
+	interrupt(booted(image));
+	boot.dev = 2;
+	boot.ino = 6;
+	ck_assert_int_eq(apply(booted(image)), _i ? 0 : -ESTALE);
+	boot.ino = 5;
+	ck_assert_int_eq(apply(booted(image)), 0);
+	ck_assert(_i || hostmem_equal(image, before));
+	teardown();
+}
+END_TEST
+
+/* Another file, which has the same number in another place: it differs where the
+ * repair has not been. _i: on a device. */
+START_TEST(another_file)
+{
+	setup();
+	boot.dev = 1;
+	boot.ino = 5;
+	boot.block_device = _i;
+	interrupt(booted(image));
+	boot.dev = 2;
+	ck_assert_int_eq(hostmem_write(before, "other", 5, 2 * BLOCK), 0);
+	hostmem_free(image);
+	image = hostmem_clone(before);
+	ck_assert_int_eq(apply(booted(image)), -ESTALE);
+	ck_assert(hostmem_equal(image, before));
+	teardown();
+}
+END_TEST
+
+SUITE_MAIN_LOOPS("undo", { back, 1 }, { torn, 1 }, { no_room, 1 },
+		 { interrupted, 1 }, { after_boot, 2 }, { another_file, 2 })

@@ -17,7 +17,7 @@
 struct undo {
 	struct hostfile *image, *log;
 	struct hostfile *outer;
-	struct host_stat was;
+	struct undo_log_head head;
 	uint64_t end;	       /* of LOG */
 	struct checkmap saved; /* blocks; refs 1: saved */
 	bool failed;	       /* something could not be saved: IMAGE stays as it
@@ -29,7 +29,7 @@ struct undo {
 static int append(struct undo *u, uint64_t number)
 {
 	uint64_t off = number * UNDO_BLOCK;
-	uint64_t len = NUM_MIN(UNDO_BLOCK, u->was.size - off);
+	uint64_t len = NUM_MIN(UNDO_BLOCK, u->head.old_size - off);
 	int r;
 
 	memset(u->buf, 0, UNDO_RECORD);
@@ -52,7 +52,7 @@ static int append(struct undo *u, uint64_t number)
  * image [R1]. */
 static int save(struct undo *u, uint64_t off, uint64_t len)
 {
-	uint64_t end = NUM_MIN(off + len, u->was.size);
+	uint64_t end = NUM_MIN(off + len, u->head.old_size);
 	bool any = false;
 	int r = 0;
 
@@ -151,15 +151,22 @@ static const struct host_ops ops = {
 	.close = op_close,
 };
 
-static int put_head(struct undo *u, uint64_t new_size, uint64_t tail)
+/* What U->image is before the repair, into the log. */
+static int put_start(struct undo *u)
 {
-	const struct undo_log_head h = { .old_size = u->was.size,
-					 .new_size = new_size,
-					 .tail = tail,
-					 .dev = u->was.dev,
-					 .ino = u->was.ino };
+	struct host_stat st;
+	int r = hostfile_stat(u->image, &st);
 
-	return undo_log_put_head(u->log, &h);
+	if (r < 0)
+		return r;
+	u->head = (struct undo_log_head){ .old_size = st.size,
+					  .ino = undo_log_ino(&st) };
+	for (unsigned i = 0; i < UNDO_SAMPLES && r == 0; i++)
+		r = undo_log_take_sample(u->image, st.size, i,
+					 &u->head.sample[i]);
+	if (r == 0)
+		r = undo_log_put_samples(u->log, &u->head);
+	return r == 0 ? undo_log_put_head(u->log, &u->head) : r;
 }
 
 int undo_begin(struct undo **out, struct hostfile *image, struct hostfile *log,
@@ -171,14 +178,12 @@ int undo_begin(struct undo **out, struct hostfile *image, struct hostfile *log,
 
 	if (r == 0 && st.size)
 		r = -EEXIST;
-	if (r == 0)
-		r = hostfile_stat(image, &u->was);
 	if (r == 0) {
 		u->image = image;
 		u->log = log;
 		u->end = UNDO_FIRST;
 		checkmap_init(&u->saved, BUDGET);
-		r = put_head(u, 0, 0);
+		r = put_start(u);
 	}
 	if (r == 0)
 		r = hostfile_wrap(&u->outer, &ops, u, image->name, true);
@@ -220,17 +225,18 @@ static int note_new(struct undo *u)
 static int note_end(struct undo *u)
 {
 	struct host_stat st;
-	uint64_t tail;
 	int r = hostfile_stat(u->image, &st);
 
 	if (r == 0)
 		r = note_new(u);
 	if (r == 0)
-		r = undo_log_sum_range(u->image, u->was.size,
-				       st.size - u->was.size, &tail);
+		r = undo_log_sum_range(u->image, u->head.old_size,
+				       st.size - u->head.old_size,
+				       &u->head.tail);
 	if (r == 0)
 		r = hostfile_sync(u->log);
-	return r == 0 ? put_head(u, st.size, tail) : r;
+	u->head.new_size = st.size;
+	return r == 0 ? undo_log_put_head(u->log, &u->head) : r;
 }
 
 int undo_end(struct undo *u, struct err *err)

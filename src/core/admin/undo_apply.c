@@ -12,6 +12,7 @@ struct back {
 	struct undo_log_head head;
 	uint64_t log_end;
 	uint64_t records_end; /* in LOG, as far as they are whole */
+	bool saved[UNDO_SAMPLES]; /* a record has the sample's block */
 	struct host_stat st; /* of the image now */
 	uint8_t buf[UNDO_RECORD + UNDO_BLOCK];
 	struct err *err;
@@ -21,6 +22,13 @@ static int stale(struct back *b)
 {
 	return err_set(b->err, -ESTALE,
 		       "the image was changed since the repair that %s is of; nothing is undone",
+		       b->log->name);
+}
+
+static int another(struct back *b)
+{
+	return err_set(b->err, -ESTALE,
+		       "%s is of an interrupted repair of another file, or the image was changed since; nothing is undone",
 		       b->log->name);
 }
 
@@ -39,11 +47,8 @@ static int read_head(struct back *b)
 	if (r < 0)
 		return err_set_sys(b->err, r, "cannot read %s", b->log->name);
 	b->log_end = st.size;
-	if (!b->head.new_size &&
-	    (b->st.dev != b->head.dev || b->st.ino != b->head.ino))
-		return err_set(b->err, -ESTALE,
-			       "%s is of an interrupted repair of another file",
-			       b->log->name);
+	if (!b->head.new_size && undo_log_ino(&b->st) != b->head.ino)
+		return another(b);
 	return 0;
 }
 
@@ -94,6 +99,15 @@ static int next_record(struct back *b, uint64_t *at)
 	return 0;
 }
 
+/* What the block of the record in b->buf holds, nobody knows. */
+static int note_saved(struct back *b)
+{
+	for (unsigned i = 0; i < UNDO_SAMPLES; i++)
+		b->saved[i] |= undo_log_sample_at(b->head.old_size, i) ==
+			       be64_load(b->buf);
+	return 0;
+}
+
 /* Does the image have the old or the new bytes of the record in b->buf? */
 static int check_record(struct back *b)
 {
@@ -102,7 +116,7 @@ static int check_record(struct back *b)
 	int r;
 
 	if (!b->head.new_size)
-		return 0;
+		return note_saved(b);
 	r = undo_log_sum_range(b->image, be64_load(b->buf), len, &s);
 	if (r < 0)
 		return err_set_sys(b->err, r, "cannot read the image");
@@ -110,6 +124,24 @@ static int check_record(struct back *b)
 	    s != undo_log_sum(UNDO_SUM, b->buf + UNDO_RECORD, (size_t)len))
 		return stale(b);
 	return 0;
+}
+
+/* Where an interrupted repair has not been the image is as it was. */
+static int check_samples(struct back *b)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < UNDO_SAMPLES && r == 0; i++) {
+		uint64_t s;
+
+		if (b->saved[i])
+			continue;
+		r = undo_log_take_sample(b->image, b->head.old_size, i, &s);
+		if (r < 0)
+			return err_set_sys(b->err, r, "cannot read the image");
+		r = s == b->head.sample[i] ? 0 : another(b);
+	}
+	return r;
 }
 
 static int put_record(struct back *b)
@@ -168,8 +200,7 @@ static int put_state(struct back *b, uint64_t new_size, uint64_t tail)
 
 	h.new_size = new_size;
 	h.tail = tail;
-	h.dev = b->st.dev;
-	h.ino = b->st.ino;
+	h.ino = undo_log_ino(&b->st);
 	r = undo_log_put_head(b->log, &h);
 	return r < 0 ? err_set_sys(b->err, r, "cannot write %s", b->log->name) : 0;
 }
@@ -211,5 +242,7 @@ int undo_apply(struct hostfile *image, struct hostfile *log, struct err *err)
 		r = check_size(&b);
 	if (r == 0)
 		r = each_record(&b, check_record);
+	if (r == 0 && !b.head.new_size)
+		r = check_samples(&b);
 	return r == 0 ? put_back(&b) : r;
 }

@@ -8,8 +8,9 @@
 #include "base/num.h"
 
 #define HEAD 64U
+#define SAMPLES_LEN (UNDO_SAMPLES * 8)
 
-static const char magic[16] = "rawcow undo 1\n";
+static const char magic[16] = "rawcow undo 2\n";
 
 uint64_t undo_log_sum(uint64_t so_far, const void *buf, size_t len)
 {
@@ -45,17 +46,50 @@ int undo_log_sum_range(struct hostfile *file, uint64_t off, uint64_t len,
 	return 0;
 }
 
+uint64_t undo_log_sample_at(uint64_t size, unsigned i)
+{
+	uint64_t blocks = size / UNDO_BLOCK;
+
+	return (blocks / UNDO_SAMPLES * i + blocks % UNDO_SAMPLES * i /
+						    UNDO_SAMPLES) * UNDO_BLOCK;
+}
+
+int undo_log_take_sample(struct hostfile *image, uint64_t size, unsigned i,
+			 uint64_t *sum)
+{
+	uint64_t at = undo_log_sample_at(size, i);
+
+	return undo_log_sum_range(image, at, NUM_MIN(size - at, UNDO_BLOCK),
+				  sum);
+}
+
+static void put_samples(uint8_t raw[SAMPLES_LEN], const struct undo_log_head *h)
+{
+	for (unsigned i = 0; i < UNDO_SAMPLES; i++)
+		be64_store(raw + i * 8, h->sample[i]);
+}
+
+int undo_log_put_samples(struct hostfile *log, const struct undo_log_head *h)
+{
+	uint8_t raw[SAMPLES_LEN];
+
+	put_samples(raw, h);
+	return hostfile_pwrite_full(log, raw, sizeof(raw), HEAD);
+}
+
 int undo_log_put_head(struct hostfile *log, const struct undo_log_head *h)
 {
 	uint8_t head[HEAD] = { 0 };
+	uint8_t samples[SAMPLES_LEN];
 	int r;
 
+	put_samples(samples, h);
 	memcpy(head, magic, sizeof(magic));
 	be64_store(head + 16, h->old_size);
 	be64_store(head + 24, h->new_size);
 	be64_store(head + 32, h->tail);
-	be64_store(head + 40, h->dev);
-	be64_store(head + 48, h->ino);
+	be64_store(head + 40, h->ino);
+	be64_store(head + 48, undo_log_sum(UNDO_SUM, samples, SAMPLES_LEN));
 	be64_store(head + 56, undo_log_sum(UNDO_SUM, head, 56));
 	r = hostfile_pwrite_full(log, head, HEAD, 0);
 	return r == 0 ? hostfile_sync(log) : r;
@@ -63,20 +97,24 @@ int undo_log_put_head(struct hostfile *log, const struct undo_log_head *h)
 
 int undo_log_get_head(struct hostfile *log, struct undo_log_head *h)
 {
-	uint8_t head[HEAD];
-	int r = hostfile_pread(log, head, HEAD, 0, NULL);
+	uint8_t head[HEAD + SAMPLES_LEN];
+	const uint8_t *samples = head + HEAD;
+	int r = hostfile_pread(log, head, sizeof(head), 0, NULL);
 
 	if (r < 0)
 		return r;
 	if (memcmp(head, magic, sizeof(magic)) ||
-	    be64_load(head + 56) != undo_log_sum(UNDO_SUM, head, 56))
+	    be64_load(head + 56) != undo_log_sum(UNDO_SUM, head, 56) ||
+	    be64_load(head + 48) != undo_log_sum(UNDO_SUM, samples,
+						 SAMPLES_LEN))
 		return -EMEDIUMTYPE;
 	*h = (struct undo_log_head){
 		.old_size = be64_load(head + 16),
 		.new_size = be64_load(head + 24),
 		.tail = be64_load(head + 32),
-		.dev = be64_load(head + 40),
-		.ino = be64_load(head + 48),
+		.ino = be64_load(head + 40),
 	};
+	for (unsigned i = 0; i < UNDO_SAMPLES; i++)
+		h->sample[i] = be64_load(samples + i * 8);
 	return 0;
 }
