@@ -14,6 +14,7 @@
 #include "cli/args.h"
 #include "cli/checktext.h"
 #include "cli/mounted.h"
+#include "cli/newfile.h"
 #include "core/admin/repair.h"
 #include "core/admin/undo.h"
 
@@ -222,7 +223,8 @@ static int repair(struct hostfile *file, const struct check_args *a)
 	return finish(&t, &res.after, &fixed);
 }
 
-/* Repair, with what is overwritten saved in a->undo. */
+/* Repair, with what is overwritten saved in a->undo, which must still be found
+ * when the image is not what it was any more. */
 static int repair_saved(struct hostfile *file, const struct check_args *a)
 {
 	struct hostfile *log;
@@ -233,7 +235,8 @@ static int repair_saved(struct hostfile *file, const struct check_args *a)
 	if (hostfile_open(&log, AT_FDCWD, a->undo,
 			  HOSTFILE_RDWR | HOSTFILE_CREATE, &err) < 0)
 		return cmd_fail(NULL, &err);
-	if (undo_begin(&u, file, log, &err) < 0) {
+	if (newfile_sync_name(a->undo, &err) < 0 ||
+	    undo_begin(&u, file, log, &err) < 0) {
 		hostfile_close(log);
 		return cmd_fail(a->image, &err);
 	}

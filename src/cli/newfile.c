@@ -53,8 +53,7 @@ int newfile_open(struct newfile *n, bool force, unsigned flags,
 	return ret;
 }
 
-/* A new file is durable when its name is. */
-static int sync_folder(const char *path, struct err *err)
+int newfile_sync_name(const char *path, struct err *err)
 {
 	autofree char *dir = cmd_beside(path, ".");
 	int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
@@ -76,5 +75,5 @@ int newfile_close(struct newfile *n, int ret, struct err *err)
 		unlink(n->path);
 	if (n->f)
 		hostfile_close(n->f);
-	return !ret && n->made ? sync_folder(n->path, err) : ret;
+	return !ret && n->made ? newfile_sync_name(n->path, err) : ret;
 }

@@ -31,3 +31,7 @@ int newfile_open(struct newfile *n, bool force, unsigned flags,
  * RET, or what failed here.
  */
 int newfile_close(struct newfile *n, int ret, struct err *err);
+
+/* A new file is durable when its name is: sync the folder of PATH, unless it may
+ * not be read. 0 or -errno with text. */
+int newfile_sync_name(const char *path, struct err *err);

@@ -144,6 +144,19 @@ refuses "no undo file" "$RAWCOW" check --undo-apply=good bad
 refuses "goes with -r" "$RAWCOW" check --undo=x bad
 cmp bad repaired || fail "a refused undo has changed the image"
 
+# The undo file has a name, stably, before the image is written.
+if can_inject; then
+	cp before bad
+	rm -f undo
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 \
+		strace -f -qq -y -e trace=fsync,pwrite64 -o calls \
+		"$RAWCOW" check -q -r all --undo=undo bad || fail "-r all --undo"
+	awk -v dir="<$tmp>" -v image="<$tmp/bad>" \
+		'/fsync/ && index($0, dir) { named = 1 }
+		index($0, image) { exit !named }' calls ||
+		fail "the image is written before the undo file is named: $(cat calls)"
+fi
+
 # Refusals.
 refuses "leaks" "$RAWCOW" check -r some good
 refuses "exclude" "$RAWCOW" check -U -r all good
