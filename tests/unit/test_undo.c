@@ -273,5 +273,69 @@ START_TEST(another_file)
 }
 END_TEST
 
+/* --- a long one ----------------------------------------------------------------- */
+
+/* A file of zeroes, *CTX bytes long, that keeps nothing. */
+static ssize_t zero_pread(void *ctx, void *b, size_t len, uint64_t off)
+{
+	(void)ctx;
+	(void)off;
+	memset(b, 0, len);
+	return (ssize_t)len;
+}
+
+static ssize_t zero_pwrite(void *ctx, const void *b, size_t len, uint64_t off)
+{
+	(void)ctx;
+	(void)b;
+	(void)off;
+	return (ssize_t)len;
+}
+
+static int zero_sync(void *ctx)
+{
+	(void)ctx;
+	return 0;
+}
+
+static int zero_stat(void *ctx, struct host_stat *st)
+{
+	*st = (struct host_stat){ .size = *(uint64_t *)ctx };
+	return 0;
+}
+
+static void zero_close(void *ctx)
+{
+	(void)ctx;
+}
+
+/* A repair that writes somewhere in each of 300 GiB of small clusters. */
+START_TEST(scattered)
+{
+	static const struct host_ops ops = { .pread = zero_pread,
+					     .pwrite = zero_pwrite,
+					     .sync = zero_sync,
+					     .stat = zero_stat,
+					     .close = zero_close };
+	uint64_t size = 300ULL << 30, none = 0;
+	struct hostfile *f, *l;
+	struct err err = { "" };
+	struct undo *u;
+
+	if (!suite_scale_is("full"))
+		return; /* it takes half a GiB */
+	ck_assert_int_eq(hostfile_wrap(&f, &ops, &size, "image", true), 0);
+	ck_assert_int_eq(hostfile_wrap(&l, &ops, &none, "log", true), 0);
+	ck_assert_int_eq(undo_begin(&u, f, l, &err), 0);
+	for (uint64_t off = 0; off < size; off += 1 << 20)
+		ck_assert_int_eq(hostfile_pwrite_full(undo_file(u), "x", 1,
+						      off), 0);
+	ck_assert_int_eq(undo_end(u, &err), 0);
+	hostfile_close(l);
+	hostfile_close(f);
+}
+END_TEST
+
 SUITE_MAIN_LOOPS("undo", { back, 1 }, { torn, 1 }, { no_room, 1 },
-		 { interrupted, 1 }, { after_boot, 2 }, { another_file, 2 })
+		 { interrupted, 1 }, { after_boot, 2 }, { another_file, 2 },
+		 { scattered, 1 })
