@@ -92,7 +92,11 @@ says "data_file=PATH"
 works -o data_file=in/d
 named dxd
 poke in/img $((at + 9)) 00
-refused "NUL"
+refuses_mount "NUL" in/img mnt
+refuses_mount "NUL" in/img mnt -o ro
+"$RAWCOW" check in/img >out.check && fail "check has nothing against a NUL"
+grep -q "NUL byte" out.check || fail "$(cat out.check)"
+works -o data_file=in/d
 named img
 refused "loop"
 qemu-img create -q -f qcow2 in/plain 4M
