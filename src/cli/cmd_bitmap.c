@@ -5,7 +5,6 @@
 #include "cli/cmd.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -138,14 +137,21 @@ static int add_json(void *list, const struct image_bitmap *b)
 	return 0;
 }
 
-static int print_one(void *arg, const struct image_bitmap *b)
+static void print_title(bool *done)
+{
+	if (!*done)
+		printf("%-12s%-16s%s\n", "Granularity", "State", "Name");
+	*done = true;
+}
+
+static int print_one(void *titled, const struct image_bitmap *b)
 {
 	size_t size = strlen(b->name) * 4 + 8;
 	autofree char *safe = malloc(size);
 
-	(void)arg;
 	if (!safe)
 		return -ENOMEM;
+	print_title(titled);
 	printf("%-12llu%-16s%s\n", (unsigned long long)b->granularity,
 	       b->in_use ? "in use" :
 	       b->invalid ? "unknown" :
@@ -154,9 +160,9 @@ static int print_one(void *arg, const struct image_bitmap *b)
 	return 0;
 }
 
-/* ARRAY gets them, or NULL: they are printed, under a title unless *TITLED. */
-static int list_once(const struct bitmap_args *a, struct json_object *array,
-		     bool *titled, struct err *err)
+static int each_in_file(const struct bitmap_args *a,
+			int (*fn)(void *arg, const struct image_bitmap *b),
+			void *arg, struct err *err)
 {
 	const struct image_opts opts = { .readonly = true,
 					 .no_backing = true,
@@ -168,10 +174,7 @@ static int list_once(const struct bitmap_args *a, struct json_object *array,
 
 	if (ret < 0)
 		return ret;
-	if (!array && !*titled)
-		printf("%-12s%-16s%s\n", "Granularity", "State", "Name");
-	*titled = true;
-	ret = image_bitmap_list(img, array ? add_json : print_one, array, err);
+	ret = image_bitmap_list(img, fn, arg, err);
 	if (ret < 0)
 		err_wrap(err, "%s", err_escape(name, sizeof(name), a->image,
 					       strlen(a->image)));
@@ -182,21 +185,22 @@ static int list_once(const struct bitmap_args *a, struct json_object *array,
 static int list(const struct bitmap_args *a, bool mounted)
 {
 	struct json_object *array = a->json ? json_object_new_array() : NULL;
-	struct err err = { "" };
-	unsigned tries = 0;
+	int (*fn)(void *arg, const struct image_bitmap *b) =
+		a->json ? add_json : print_one;
 	bool titled = false;
-	int ret;
+	void *arg = a->json ? (void *)array : &titled;
+	struct err err = { "" };
+	int ret = mounted ? mounted_bitmaps(a->image, fn, arg, &err) :
+			    each_in_file(a, fn, arg, &err);
 
-	/* the list is read as a whole before the first of it is told */
-	do
-		ret = list_once(a, array, &titled, &err);
-	while (ret < 0 && mounted && mounted_again(&tries));
 	if (ret < 0) {
 		json_object_put(array);
-		return cmd_fail(NULL, &err);
+		return cmd_fail(mounted ? a->image : NULL, &err);
 	}
 	if (a->json)
 		ret = json_print(array);
+	else
+		print_title(&titled);
 	return ret < 0 || fflush(stdout) ? 1 : 0;
 }
 
@@ -291,16 +295,13 @@ static int change_mounted(const struct bitmap_args *a)
 int cmd_bitmap(int argc, char **argv)
 {
 	struct bitmap_args a = { 0 };
-	char source[PATH_MAX];
+	bool mounted;
 	int status;
 
 	if (!cmd_parse(&spec, &a, argc, argv, &status))
 		return status;
-	if (!mounted_at(a.image, source, sizeof(source)))
-		return a.n ? change(&a) : list(&a, false);
-	if (a.n)
-		return change_mounted(&a);
-	a.image = source;
-	a.shared = true;
-	return list(&a, true);
+	mounted = mounted_at(a.image);
+	if (!a.n)
+		return list(&a, mounted);
+	return mounted ? change_mounted(&a) : change(&a);
 }

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -283,14 +282,13 @@ static int change(const struct check_args *a)
 int cmd_check(int argc, char **argv)
 {
 	struct check_args a = { 0 };
-	char source[PATH_MAX];
 	struct hostfile *file;
 	struct err err = { "" };
 	int status;
 
 	if (!cmd_parse(&spec, &a, argc, argv, &status))
 		return status;
-	if (mounted_at(a.image, source, sizeof(source)))
+	if (mounted_at(a.image))
 		return run_mounted(&a);
 	if (a.repair.on || a.undo_apply)
 		return change(&a);

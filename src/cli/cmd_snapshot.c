@@ -4,7 +4,6 @@
 #include "cli/cmd.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,6 +12,7 @@
 #include "cli/snaptext.h"
 #include "core/admin/repair.h"
 #include "core/admin/snapshot.h"
+#include "core/image/info.h"
 
 struct snapshot_args {
 	const char *image, *name;
@@ -102,63 +102,46 @@ static const struct args_spec spec = {
 	.check = check_args,
 };
 
-#define HEADER 512
-
-/* A change of snapshots is one of the header, and what the old one refers to
- * stays until then: with the same header afterwards, all is of one moment. */
-static int read_once(struct hostfile *file, struct info *info, bool *moved,
-		     struct err *err)
+static int show(const struct snapshot_args *a, const struct snapshot *snap,
+		size_t n)
 {
-	uint8_t before[HEADER], after[HEADER];
-	int ret = hostfile_pread(file, before, HEADER, 0, NULL);
-
-	if (ret < 0)
-		return err_set_sys(err, ret, "cannot read the header");
-	ret = info_read(info, file, err);
-	*moved = hostfile_pread(file, after, HEADER, 0, NULL) < 0 ||
-		 memcmp(before, after, HEADER) != 0;
-	return ret;
+	if (a->json)
+		return json_print(snaptext_json(snap, n)) ? 1 : 0;
+	snaptext_print(snap, n);
+	return fflush(stdout) ? 1 : 0;
 }
 
-static int read_info(struct hostfile *file, struct info *info, bool mounted,
-		     struct err *err)
-{
-	unsigned tries = 0;
-	bool moved = false;
-	int ret;
-
-	while ((ret = read_once(file, info, &moved, err)) < 0 || moved) {
-		if (!mounted || !mounted_again(&tries))
-			break;
-		if (ret == 0)
-			info_fini(info);
-	}
-	return ret;
-}
-
-static int list(const struct snapshot_args *a, bool mounted)
+static int list(const struct snapshot_args *a)
 {
 	struct hostfile *file;
 	struct info info;
 	struct err err = { "" };
+	int status;
 	int ret = cmd_open(&file, a->image,
 			   a->shared ? HOSTLOCK_IMAGE_SHARED :
 				       HOSTLOCK_IMAGE_RO, &err);
 
 	if (ret < 0)
 		return cmd_fail(NULL, &err);
-	ret = read_info(file, &info, mounted, &err);
-	if (ret < 0) {
-		hostfile_close(file);
-		return cmd_fail(a->image, &err);
-	}
-	if (a->json)
-		ret = json_print(snaptext_json(&info));
-	else
-		snaptext_print(&info);
+	ret = info_read(&info, file, &err);
+	status = ret < 0 ? cmd_fail(a->image, &err) :
+			   show(a, info.snapshots, info.header.nb_snapshots);
 	info_fini(&info);
 	hostfile_close(file);
-	return ret < 0 || fflush(stdout) ? 1 : 0;
+	return status;
+}
+
+/* The image is mounted: its server knows them. */
+static int list_mounted(const struct snapshot_args *a)
+{
+	struct snaplist found;
+	struct err err = { "" };
+	int status = mounted_snapshots(a->image, &found, &err) < 0 ?
+			     cmd_fail(a->image, &err) :
+			     show(a, found.snap, found.n);
+
+	snaplist_fini(&found);
+	return status;
 }
 
 /* The image is mounted: its server does it. */
@@ -209,16 +192,11 @@ static int change(const struct snapshot_args *a)
 int cmd_snapshot(int argc, char **argv)
 {
 	struct snapshot_args a = { 0 };
-	char source[PATH_MAX];
 	int status;
 
 	if (!cmd_parse(&spec, &a, argc, argv, &status))
 		return status;
-	if (!mounted_at(a.image, source, sizeof(source)))
-		return a.what == 'l' ? list(&a, false) : change(&a);
-	if (a.what != 'l')
-		return change_mounted(&a);
-	a.image = source;
-	a.shared = true;
-	return list(&a, true);
+	if (mounted_at(a.image))
+		return a.what == 'l' ? list_mounted(&a) : change_mounted(&a);
+	return a.what == 'l' ? list(&a) : change(&a);
 }

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -119,12 +118,11 @@ int cmd_status(int argc, char **argv)
 	struct status_args a = { 0 };
 	struct ctl_status st = { 0 };
 	struct err err = { "" };
-	char source[PATH_MAX];
 	int ret;
 
 	if (!cmd_parse(&spec, &a, argc, argv, &ret))
 		return ret;
-	if (!mounted_at(a.mountpoint, source, sizeof(source)))
+	if (!mounted_at(a.mountpoint))
 		ret = err_set(&err, -EINVAL, "no mount of rawcow is there");
 	else
 		ret = mounted_status(a.mountpoint, &st, &err);

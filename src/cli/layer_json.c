@@ -81,7 +81,8 @@ struct json_object *layer_json(const struct layer *l)
 
 	if (!l->raw && h->nb_snapshots)
 		json_object_object_add(o, "snapshots",
-				       snaptext_json(&l->info));
+				       snaptext_json(l->info.snapshots,
+						     h->nb_snapshots));
 	json_put_int(o, "virtual-size", l->raw ? l->st.size :
 						 l->info.geom.size);
 	json_put_text(o, "filename", l->path);

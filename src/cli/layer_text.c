@@ -100,7 +100,7 @@ static void print_qcow2(const struct layer *l)
 		puts("cleanly shut down: no");
 	if (l->info.backing_name)
 		print_backing(l);
-	snaptext_print(&l->info);
+	snaptext_print(l->info.snapshots, h->nb_snapshots);
 	print_specific(&l->info);
 }
 

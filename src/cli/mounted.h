@@ -6,11 +6,11 @@
 #include <stdbool.h>
 
 #include "base/err.h"
+#include "core/image/snaplist.h"
 #include "fuse/ctl.h"
 
-/* Is PATH a mount of rawcow's? SOURCE (SIZE bytes) is the image then, as it was
- * named when it was mounted. */
-bool mounted_at(const char *path, char *source, size_t size);
+/* Is PATH a mount of rawcow's? */
+bool mounted_at(const char *path);
 
 /*
  * Have the server of the mount at PATH carry ORDER out, after all that programs
@@ -25,8 +25,12 @@ int mounted_status(const char *path, struct ctl_status *st, struct err *err);
  * -errno with text. */
 int mounted_check(const char *path, struct ctl_check *out, struct err *err);
 
-/*
- * Who reads the file of a mounted image beside its server may meet it in the
- * middle of a change. Wait a little, and try again? *TRIES starts at 0.
- */
-bool mounted_again(unsigned *tries);
+/* The snapshots that the image mounted at PATH has, all of one moment. As
+ * mounted_order(); the caller frees with snaplist_fini() in any case. */
+int mounted_snapshots(const char *path, struct snaplist *list, struct err *err);
+
+/* Call FN for each bitmap of the image mounted at PATH, as image_bitmap_list()
+ * does. As mounted_order(), or the first result of FN that is not 0. */
+int mounted_bitmaps(const char *path,
+		    int (*fn)(void *arg, const struct image_bitmap *b),
+		    void *arg, struct err *err);

@@ -8,12 +8,12 @@
 #include "base/err.h"
 #include "base/size.h"
 
-struct json_object *snaptext_json(const struct info *info)
+struct json_object *snaptext_json(const struct snapshot *snap, size_t n)
 {
 	struct json_object *a = json_object_new_array();
 
-	for (uint32_t i = 0; i < info->header.nb_snapshots; i++) {
-		const struct snapshot *s = &info->snapshots[i];
+	for (size_t i = 0; i < n; i++) {
+		const struct snapshot *s = &snap[i];
 		struct json_object *o = json_object_new_object();
 
 		if (s->icount != UINT64_MAX)
@@ -51,13 +51,13 @@ static void print_snapshot(const struct snapshot *s)
 	       size_format(size, s->vm_state_size), date, clock, icount);
 }
 
-void snaptext_print(const struct info *info)
+void snaptext_print(const struct snapshot *snap, size_t n)
 {
-	if (!info->header.nb_snapshots)
+	if (!n)
 		return;
 	puts("Snapshot list:");
 	printf("%-10s%-17s%8s%20s%13s%11s\n", "ID", "TAG", "VM SIZE", "DATE",
 	       "VM CLOCK", "ICOUNT");
-	for (uint32_t i = 0; i < info->header.nb_snapshots; i++)
-		print_snapshot(&info->snapshots[i]);
+	for (size_t i = 0; i < n; i++)
+		print_snapshot(&snap[i]);
 }

@@ -4,11 +4,11 @@
 #pragma once
 
 #include "cli/json.h"
-#include "core/image/info.h"
+#include "core/format/snaptable.h"
 
-/* The table, with its headings; nothing when there are no snapshots. Names are
- * escaped. */
-void snaptext_print(const struct info *info);
+/* The table of N snapshots, with its headings; nothing when there are none. Names
+ * are escaped. */
+void snaptext_print(const struct snapshot *snap, size_t n);
 
 /* An array of objects with qemu-img's keys; the caller's. */
-struct json_object *snaptext_json(const struct info *info);
+struct json_object *snaptext_json(const struct snapshot *snap, size_t n);

@@ -69,6 +69,39 @@ struct ctl_check {
 	char problems[CTL_PROBLEMS_MAX];
 };
 
+/*
+ * What the image has, by pieces: each is cut from the whole list as it is then.
+ * All pieces are of one list when all have the same sum.
+ */
+enum ctl_list_what {
+	CTL_LIST_SNAPSHOTS = 1,
+	CTL_LIST_BITMAPS,
+};
+
+#define CTL_LIST_MAX 12288
+
+struct ctl_list {
+	uint32_t what;		 /* in: enum ctl_list_what */
+	int32_t result;		 /* out: 0 or -errno, */
+	char text[CTL_TEXT_MAX]; /* and why there is no list */
+	uint64_t offset;	 /* in: of this piece, bytes */
+	uint64_t size, sum;	 /* out: of the whole list */
+	uint32_t len;		 /* out: of this piece */
+	char data[CTL_LIST_MAX]; /* out: what follows, not aligned */
+};
+
+/* In a list; behind it its id and its name, each with a NUL. */
+struct ctl_snapshot {
+	uint64_t vm_clock_nsec, vm_state_size, icount;
+	uint32_t date_sec, date_nsec;
+};
+
+/* In a list; behind it its name with a NUL. */
+struct ctl_bitmap {
+	uint64_t granularity;
+	uint32_t enabled, in_use, invalid, unused;
+};
+
 /* What a mount is and how it goes. */
 enum ctl_state {
 	CTL_STATE_OK = 1,
@@ -96,6 +129,7 @@ struct ctl_status {
 #define CTL_IOC_ORDER _IOWR('R', 0x72, struct ctl_order)
 #define CTL_IOC_STATUS _IOR('R', 0x73, struct ctl_status)
 #define CTL_IOC_CHECK _IOWR('R', 0x75, struct ctl_check)
+#define CTL_IOC_LIST _IOWR('R', 0x76, struct ctl_list)
 
 enum ctl_kind { CTL_HELLO = 0x72630001, CTL_BYE = 0x72630002 };
 
@@ -133,6 +167,9 @@ void ctl_status(struct image *img, struct ctl_status *st);
 
 /* Check IMG and fill OUT. */
 void ctl_check(struct image *img, struct ctl_check *out);
+
+/* Fill L with a piece of what it asks for (ctl_list.c). */
+void ctl_list(struct image *img, struct ctl_list *l);
 
 /* The image is closed, with RESULT: tell all who wait. */
 void ctl_bye(struct ctl *c, int result);

@@ -53,6 +53,19 @@ static void ioctl_check(struct ops_server *s, fuse_req_t req)
 	fuse_reply_ioctl(req, 0, c, sizeof(*c));
 }
 
+static void ioctl_list(struct ops_server *s, fuse_req_t req, const void *in)
+{
+	autofree struct ctl_list *l = malloc(sizeof(*l));
+
+	if (!l) {
+		reply_status(req, -ENOMEM);
+		return;
+	}
+	memcpy(l, in, sizeof(*l));
+	ctl_list(s->img, l);
+	fuse_reply_ioctl(req, 0, l, sizeof(*l));
+}
+
 void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 	       struct fuse_file_info *fi, unsigned flags, const void *in,
 	       size_t in_len, size_t out_len)
@@ -62,7 +75,8 @@ void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 	uid_t uid = fuse_req_ctx(req)->uid;
 	size_t size = _IOC_SIZE(cmd);
 	bool known = cmd == CTL_IOC_COMMIT || cmd == CTL_IOC_ORDER ||
-		     cmd == CTL_IOC_STATUS || cmd == CTL_IOC_CHECK;
+		     cmd == CTL_IOC_STATUS || cmd == CTL_IOC_CHECK ||
+		     cmd == CTL_IOC_LIST;
 
 	(void)arg;
 	(void)fi;
@@ -76,6 +90,8 @@ void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 		ioctl_commit(s, req, in);
 	else if (cmd == CTL_IOC_CHECK)
 		ioctl_check(s, req);
+	else if (cmd == CTL_IOC_LIST)
+		ioctl_list(s, req, in);
 	else if (cmd == CTL_IOC_ORDER)
 		ioctl_order(s, req, in);
 	else

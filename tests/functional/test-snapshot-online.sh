@@ -75,7 +75,7 @@ for ((k = 1; k <= n; k++)); do
 	done
 done
 
-# The lists, which are read from the file, while it changes.
+# The lists, while they change.
 rm -rf img dir
 qemu-img create -q -f qcow2 img 16M
 mkdir dir
