@@ -36,10 +36,16 @@ enum { SAVED = 0, FAILED = 1, NOT_SAVED = 74 };
 #define TRIES 6
 #define FIRST_WAIT_MS 50
 
+/* Seconds: until it is said what is waited for, and for others to let go. */
+#define TOLD_AFTER 3
+#define TIMEOUT 30
+#define TIMEOUT_MAX 86400
+
 extern char **environ;
 
 struct job {
 	const char *path; /* resolved */
+	unsigned timeout; /* seconds */
 	struct mountpoint mp;
 	char disk[PATH_MAX + sizeof(NODE_DISK_NAME) + 1];
 	int sock;  /* where the server's last words come */
@@ -241,12 +247,35 @@ static int unmount(const char *path, struct err *err)
 		       "(fuser -vm shows it to root)");
 }
 
+/*
+ * After SECONDS the server has not ended. It serves whoever else has
+ * the mount, and goes when that does. It is not told to end: it can no longer
+ * reach the mount to have the kernel send what programs there have written.
+ */
+static int waited(const struct job *j, unsigned seconds, struct err *err)
+{
+	char holders[PATH_MAX + 64];
+
+	if (seconds < j->timeout && seconds != TOLD_AFTER)
+		return 0;
+	mountpoint_holders(j->mp.dev, holders, sizeof(holders));
+	if (*holders && seconds >= j->timeout)
+		return err_set(err, -EBUSY, "unmounted here, but %s, and its "
+			       "server goes on until that ends", holders);
+	if (seconds == TOLD_AFTER)
+		fprintf(stderr, "rawcow: %s: unmounted here, waiting: %s\n",
+			j->path, *holders ? holders : "its server is closing "
+			"the image");
+	return 0;
+}
+
 /* The server has ended or is about to: its last words. */
 static int last_words(struct job *j, struct err *err)
 {
 	struct pollfd p[2] = { { .fd = j->sock, .events = POLLIN },
 			       { .fd = j->pidfd, .events = POLLIN } };
-	int result = 0;
+	unsigned seconds = 0;
+	int n = 0, result = 0;
 	bool heard = false;
 	pid_t pid;
 
@@ -254,7 +283,10 @@ static int last_words(struct job *j, struct err *err)
 		return err_set(err, -EIO, "unmounted, but its server could not "
 			       "be asked whether all was saved; see its log");
 	while (!(p[1].revents & POLLIN)) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
+		if (n == 0 && !heard && waited(j, seconds++, err) < 0)
+			return -EBUSY;
+		n = poll(p, 2, 1000);
+		if (n < 0 && errno != EINTR)
 			break;
 		if (!heard)
 			heard = receive(j, CTL_BYE, &result, &pid);
@@ -321,16 +353,37 @@ static char *resolve(const char *arg)
 
 struct umount_args {
 	const char *mountpoint;
+	unsigned timeout; /* seconds */
 };
 
-static const struct args_opt options[] = { ARGS_END };
+static int take_timeout(void *field, const char *name, const char *value,
+			struct err *err)
+{
+	char *end = NULL;
+	unsigned long v = 0;
+
+	if (*value >= '0' && *value <= '9')
+		v = strtoul(value, &end, 10);
+	if (!end || *end || v > TIMEOUT_MAX)
+		return err_set(err, -EINVAL, "%s: allowed is 0 to %d seconds",
+			       name, TIMEOUT_MAX);
+	*(unsigned *)field = (unsigned)v;
+	return 0;
+}
+
+static const struct args_opt options[] = {
+	{ 't', "timeout", "SECONDS", take_timeout,
+	  offsetof(struct umount_args, timeout),
+	  "how long to wait for others who still have it (30)" },
+	ARGS_END
+};
 
 static const struct args_spec spec = {
-	.usage = "umount MOUNTPOINT",
+	.usage = "umount [OPTION...] MOUNTPOINT",
 	.what = "Commit, unmount, and wait until the image is closed.",
 	.opts = options,
 	.tail = "Exit status: 0 all was saved; 1 not unmounted; 74 data may be "
-		"lost.",
+		"lost, or others\nstill have it.",
 	.min_words = 1,
 	.max_words = 1,
 	.wants = "one mount point",
@@ -340,7 +393,7 @@ static const struct args_spec spec = {
 int cmd_umount(int argc, char **argv)
 {
 	struct job j = { .sock = -1, .pidfd = -1 };
-	struct umount_args a = { 0 };
+	struct umount_args a = { .timeout = TIMEOUT };
 	struct err err = { "" };
 	char *path;
 	int status;
@@ -354,6 +407,7 @@ int cmd_umount(int argc, char **argv)
 		return FAILED;
 	}
 	j.path = path;
+	j.timeout = a.timeout;
 	status = run(&j, &err);
 	if (status != SAVED)
 		fprintf(stderr, "rawcow: %s: %s\n", path, err.text);

@@ -251,3 +251,68 @@ void mountpoint_users(const char *path, char *line, size_t size)
 	if (!find_loop(path, line, size))
 		find_process(path, line, size);
 }
+
+/* --- mounts elsewhere ---------------------------------------------------------- */
+
+/* Has the mount table MOUNTINFO the device DEV? Then PATH is where. */
+static bool has_dev(const char *mountinfo, dev_t dev, char *path)
+{
+	FILE *f = fopen(mountinfo, "re");
+	autofree char *line = NULL;
+	size_t cap = 0;
+	bool found = false;
+
+	if (!f)
+		return false;
+	while (!found && getline(&line, &cap, f) > 0) {
+		unsigned major, minor;
+
+		found = sscanf(line, "%*s %*s %u:%u %*s %4095s", &major,
+			       &minor, path) == 3 &&
+			makedev(major, minor) == dev;
+	}
+	fclose(f);
+	if (found)
+		unescape(path);
+	return found;
+}
+
+static void find_namespace(dev_t dev, char *line, size_t size)
+{
+	DIR *d = opendir("/proc");
+	const struct dirent *e;
+	char first[16] = "", comm[64], name[300], path[4096];
+	unsigned more = 0;
+
+	if (!d)
+		return;
+	while ((e = readdir(d))) {
+		snprintf(name, sizeof(name), "/proc/%s/mountinfo", e->d_name);
+		if (!is_number(e->d_name) || !has_dev(name, dev, path))
+			continue;
+		if (*first)
+			more++;
+		else
+			snprintf(first, sizeof(first), "%.15s", e->d_name);
+	}
+	closedir(d);
+	if (!*first)
+		return;
+	snprintf(name, sizeof(name), "/proc/%s/comm", first);
+	if (!read_word(name, comm, sizeof(comm)))
+		snprintf(comm, sizeof(comm), "?");
+	snprintf(line, size, more ? "process %s (%s) and %u more have it in "
+		 "another mount namespace" : "process %s (%s) has it in "
+		 "another mount namespace", first, comm, more);
+}
+
+void mountpoint_holders(dev_t dev, char *line, size_t size)
+{
+	char path[4096];
+
+	*line = '\0';
+	if (has_dev("/proc/self/mountinfo", dev, path))
+		snprintf(line, size, "it is also mounted at %s", path);
+	else
+		find_namespace(dev, line, size);
+}

@@ -34,6 +34,13 @@ bool mountpoint_find(const char *path, struct mountpoint *out);
 bool mountpoint_is_ours(const struct mountpoint *mp);
 
 /*
+ * Who still has the mount with the device DEV, which was taken away where it was
+ * found: another place here, or processes in other mount namespaces. One line;
+ * empty when nobody was found that we may see.
+ */
+void mountpoint_holders(dev_t dev, char *line, size_t size);
+
+/*
  * Who uses the mount at PATH, and how to make them stop, as one line; empty
  * when nobody was found that we may see.
  */
