@@ -11,6 +11,7 @@
 #include <grp.h>
 #include <limits.h>
 #include <poll.h>
+#include <pwd.h>
 #include <spawn.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -53,6 +54,19 @@ struct job {
 	struct ctl_request ctl;
 };
 
+/* fusermount3 would refuse as well, but not say why. */
+static int check_owner(const struct mountpoint *mp, struct err *err)
+{
+	const struct passwd *pw;
+
+	if (geteuid() == 0 || geteuid() == mp->owner_uid)
+		return 0;
+	pw = getpwuid(mp->owner_uid);
+	return err_set(err, -EPERM, "mounted by %s (uid %u): only that user "
+		       "and root can unmount it", pw ? pw->pw_name : "a user",
+		       (unsigned)mp->owner_uid);
+}
+
 static int find_mount(struct job *j, struct err *err)
 {
 	struct stat st;
@@ -62,6 +76,8 @@ static int find_mount(struct job *j, struct err *err)
 	if (!mountpoint_is_ours(&j->mp))
 		return err_set(err, -EINVAL, "a mount of type %s, not rawcow's",
 			       j->mp.fstype);
+	if (check_owner(&j->mp, err) < 0)
+		return -EPERM;
 	snprintf(j->disk, sizeof(j->disk), "%s", j->path);
 	if (stat(j->path, &st) < 0 && errno == ENOTCONN)
 		return err_set(err, -ENOTCONN, "its server is gone (killed?), "

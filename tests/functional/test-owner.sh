@@ -9,6 +9,8 @@ chmod 711 "$tmp"
 
 mount_image img mnt
 [ "$(stat -c %u:%g mnt)" = 0:0 ] || fail "owner $(stat -c %u:%g mnt)"
+cp "$RAWCOW" ./program
+refuses "mounted by root \(uid 0\)" setpriv --reuid 65534 --clear-groups ./program umount mnt
 ! setpriv --reuid 65534 --clear-groups cat mnt >/dev/null 2>&1 || fail "others may read"
 chmod 640 mnt || fail "chmod"
 [ "$(stat -c %a mnt)" = 640 ] || fail "chmod has no effect: $(stat -c %a mnt)"
@@ -37,7 +39,6 @@ check_clean img
 # a name space of its own, with a device that users may open.
 [ -e /etc/fuse.conf ] && command -v fusermount3 unshare >/dev/null &&
 	mknod -m 666 fusedev c 10 229 || exit 0
-cp "$RAWCOW" ./program
 : >theirs
 chown 65534 theirs
 as_user()
