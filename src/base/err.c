@@ -54,6 +54,21 @@ void err_wrap(struct err *err, const char *fmt, ...)
 	err_set(err, 0, "%s: %s", outer.text, inner.text);
 }
 
+void err_append(struct err *err, const char *fmt, ...)
+{
+	struct err inner;
+	struct err more;
+	va_list ap;
+
+	if (!err)
+		return;
+	inner = *err;
+	va_start(ap, fmt);
+	set_text(&more, fmt, ap);
+	va_end(ap);
+	err_set(err, 0, "%s%s", inner.text, more.text);
+}
+
 const char *err_escape(char *dst, unsigned long size, const void *src,
 		       unsigned long len)
 {

@@ -30,6 +30,10 @@ int err_set_sys(struct err *err, int code, const char *fmt, ...)
 void err_wrap(struct err *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* Put the formatted text behind the text that is there. */
+void err_append(struct err *err, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /*
  * Copy SRC (LEN bytes, not NUL-terminated, untrusted) to DST as printable
  * ASCII: every other byte, the backslash and the quote become \xNN or \c. DST

@@ -44,11 +44,8 @@ int cmd_open(struct hostfile **out, const char *path, enum hostlock_role role,
 		return ret;
 	ret = hostlock_take(f, role, err);
 	if (ret && ret != -EOPNOTSUPP) {
-		size_t used = strlen(err->text);
-
 		if (ret == -EAGAIN)
-			snprintf(err->text + used, sizeof(err->text) - used,
-				 ", or read it as it is with -U");
+			err_append(err, ", or read it as it is with -U");
 		err_wrap(err, "%s", path);
 		hostfile_close(f);
 		return ret;

@@ -29,6 +29,7 @@ static int run(struct opts *opts)
 	case OPTS_MOUNT:
 		break;
 	}
+	opts->img.offer_ro = true;
 	return (int)session_run(opts, texts);
 }
 

@@ -49,5 +49,19 @@ umount fs
 if [ -n "$(command -v setpriv)" ]; then
 	chmod 711 "$tmp"
 	chmod 600 img
-	refuses "img" setpriv --reuid 65534 --regid 65534 --clear-groups "$RAWCOW" img mnt
+	as_nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups "$RAWCOW")
+	refuses "img" "${as_nobody[@]}" img mnt
+	# who may read it can mount it so; nothing else has that option
+	chmod 644 img
+	refuses "no permission to write '.*img'; with -o ro" "${as_nobody[@]}" img mnt
+	while read -ra args; do
+		refuses "no permission to write '?img'?\$" "${as_nobody[@]}" "${args[@]}"
+	done <<-END
+		resize img 100M
+		snapshot -c s img
+		bitmap --add img b
+		check -r all img
+		amend -o lazy_refcounts=on img
+		create --force img 1M
+	END
 fi

@@ -36,7 +36,11 @@ START_TEST(err_sys_and_wrap)
 	err_wrap(&e, "backing file '%s'", "b");
 	ck_assert_str_eq(e.text,
 			 "backing file 'b': open: No such file or directory");
+	err_append(&e, ", line %d", 3);
+	ck_assert_str_eq(e.text, "backing file 'b': open: No such file or "
+				 "directory, line 3");
 	err_wrap(NULL, "x");
+	err_append(NULL, "x");
 }
 END_TEST
 

@@ -146,17 +146,11 @@ static int explain_open(int code, const char *name, unsigned flags,
 		return err_set(err, code, "'%s' does not exist", name);
 	case EACCES:
 	case EPERM:
-		if (write && !(flags & HOSTFILE_CREATE))
-			return err_set(err, code,
-				       "no permission to write '%s'; with "
-				       "-o ro it is opened read-only",
-				       name);
 		return err_set(err, code, "no permission to %s '%s'",
-			       write ? "create" : "read", name);
+			       !write ? "read" : flags & HOSTFILE_CREATE ?
+			       "create" : "write", name);
 	case EROFS:
-		return err_set(err, code,
-			       "'%s' is on a read-only filesystem; with -o ro "
-			       "it is opened read-only",
+		return err_set(err, code, "'%s' is on a read-only filesystem",
 			       name);
 	case EXDEV:
 		return err_set(err, code,

@@ -7,6 +7,7 @@
 #include "base/num.h"
 #include "core/format/qcow2.h"
 #include "core/image/open.h"
+#include "core/image/target.h"
 
 int image_open_file(struct image **out, struct hostfile *file,
 		    const struct image_opts *opts, struct err *err)
@@ -36,7 +37,7 @@ int image_open(struct image **out, const char *path,
 		flags |= HOSTFILE_RDWR;
 	r = hostfile_open(&file, AT_FDCWD, path, flags, err);
 	if (r < 0)
-		return r;
+		return target_offer_ro(r, opts, err);
 	r = image_open_file(out, file, opts, err);
 	if (r < 0)
 		hostfile_close(file);

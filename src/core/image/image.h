@@ -36,6 +36,8 @@ enum image_backing { IMAGE_BACKING_DIR, IMAGE_BACKING_NONE, IMAGE_BACKING_ANY };
 
 struct image_opts {
 	bool readonly;
+	bool offer_ro; /* the user may say so by -o ro: who may not write the
+			  file is told */
 	/* with readonly: show this internal snapshot, by name or else by id,
 	 * in the place of the disk; may be NULL */
 	const char *snapshot;

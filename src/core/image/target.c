@@ -171,10 +171,21 @@ int target_open(struct hostfile **out, const char *image_name,
 {
 	int r = open_named(out, image_name, t, err);
 
+	/* -EPERM is the policy */
+	if (r < 0 && r != -EPERM && t->write)
+		return target_offer_ro(r, opts, err);
 	if (r < 0 || !opts->wrap)
 		return r;
 	r = opts->wrap(opts->wrap_arg, out);
 	if (r < 0)
 		hostfile_close(*out);
+	return r;
+}
+
+int target_offer_ro(int r, const struct image_opts *opts, struct err *err)
+{
+	if (opts->offer_ro && !opts->readonly &&
+	    (r == -EACCES || r == -EPERM || r == -EROFS))
+		err_append(err, "; with -o ro it is opened read-only");
 	return r;
 }

@@ -36,3 +36,7 @@ int target_check_name(const struct target *t, struct err *err);
 int target_open(struct hostfile **out, const char *image_name,
 		const struct target *t, const struct image_opts *opts,
 		struct err *err);
+
+/* R is why a file could not be opened with OPTS. If it can be read, but not
+ * written, and the user has that choice, say so. Returns R. */
+int target_offer_ro(int r, const struct image_opts *opts, struct err *err);
