@@ -64,3 +64,21 @@ in_page "$man/rawcow.1" $(cat known)
 for o in $(grep -vx debug known); do
 	grep -qE "(^| )$o(\$|[=,[])" help.mount || fail "mount -h lacks $o"
 done
+
+# what is refused for now, and nothing else, is said to be
+grep -B 9 '^Not there yet, and refused' "$man/rawcow.1" | sed -n '/^\.It/,$p' |
+	grep '^\.Cm' | tr -s ' ,' '\n' | grep -v Cm | sort >said
+grep -oE '"[a-z_]+", not_yet' "$top_srcdir/src/fuse/opts_list.c" |
+	cut -d'"' -f2 | sort | cmp - said || fail "not there yet: $(cat said)"
+
+# the first page leads to all commands
+sed -n '/^\.Sh SYN/,/^\.Sh DESC/p' "$man/rawcow.1" | tr -s ' |' '\n' >synopsis
+for c in $commands; do
+	grep -qx "$c" synopsis || fail "the synopsis of rawcow.1 lacks $c"
+	[ "$c" = mount ] || grep -q "^\.Xr rawcow-$c 1" "$man/rawcow.1" ||
+		fail "rawcow.1 does not refer to rawcow-$c"
+done
+for page in "$man"/*.1; do
+	twice=$(grep '^\.It Fl' "$page" | sort | uniq -d)
+	[ -z "$twice" ] || fail "${page##*/} says twice: $twice"
+done
