@@ -236,20 +236,32 @@ static int run_fusermount(const char *path)
 	return WIFEXITED(ws) && WEXITSTATUS(ws) == 0 ? 0 : -EBUSY;
 }
 
-static int unmount_once(const char *path)
+/* Another one may have been quicker. */
+static bool is_there(const struct job *j)
 {
-	if (geteuid() == 0)
-		return umount2(path, UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
-	return run_fusermount(path);
+	struct mountpoint mp;
+
+	return mountpoint_find(j->path, &mp) && mp.dev == j->mp.dev;
 }
 
-static int unmount(const char *path, struct err *err)
+static int unmount_once(const struct job *j)
+{
+	int rc;
+
+	if (geteuid() != 0)
+		rc = run_fusermount(j->path);
+	else
+		rc = umount2(j->path, UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+	return rc && is_there(j) ? rc : 0;
+}
+
+static int unmount(const struct job *j, struct err *err)
 {
 	unsigned ms = FIRST_WAIT_MS;
 	char users[256];
 	int rc;
 
-	for (int i = 0; (rc = unmount_once(path)) == -EBUSY && i < TRIES; i++) {
+	for (int i = 0; (rc = unmount_once(j)) == -EBUSY && i < TRIES; i++) {
 		struct timespec t = { ms / 1000, ms % 1000 * 1000000L };
 
 		nanosleep(&t, NULL);
@@ -257,7 +269,7 @@ static int unmount(const char *path, struct err *err)
 	}
 	if (rc != -EBUSY)
 		return rc ? err_set_sys(err, rc, "unmounting") : 0;
-	mountpoint_users(path, users, sizeof(users));
+	mountpoint_users(j->path, users, sizeof(users));
 	return err_set(err, rc, "in use, and still mounted; %s", *users ?
 		       users : "a process that may not be seen uses it "
 		       "(fuser -vm shows it to root)");
@@ -327,13 +339,17 @@ static int run(struct job *j, struct err *err)
 	rc = open_socket(j);
 	if (!rc)
 		rc = ask_commit(j);
+	if (rc && !is_there(j)) {
+		err_set(err, -EINVAL, "nothing is mounted there any more");
+		return FAILED;
+	}
 	/* -o uid= can shut out the very user who mounts: go on unheard */
 	if (rc && rc != -EACCES && rc != -EPERM) {
 		err_set_sys(err, rc, "its server does not answer, it stays "
 			    "mounted");
 		return FAILED;
 	}
-	if (unmount(j->path, err))
+	if (unmount(j, err))
 		return FAILED;
 	if (last_words(j, err))
 		return NOT_SAVED;

@@ -51,6 +51,19 @@ wait $first || fail "the first of two: exit $?: $(cat err)"
 ! is_mounted "$tmp/mnt" || fail "still mounted"
 check_clean img
 
+# Two wait, and one of them does it: both hear that all was saved.
+mount_image img mnt
+exec 3<mnt
+"$RAWCOW" umount mnt 2>err 3<&- &
+first=$!
+"$RAWCOW" umount mnt 2>err2 3<&- &
+second=$!
+sleep 0.3
+exec 3<&-
+wait $first || fail "the one of two: exit $?: $(cat err)"
+wait $second || fail "the other of two: exit $?: $(cat err2)"
+check_clean img
+
 : >plain
 mkdir folder
 for what in plain folder none /; do
