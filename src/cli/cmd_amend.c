@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "cli/mounted.h"
 #include "cli/progress.h"
 #include "core/admin/amend.h"
 #include "core/admin/keyslots.h"
@@ -304,7 +305,7 @@ int cmd_amend(int argc, char **argv)
 	if (r == 0)
 		r = image_open(&img, a.image, &opts, &err);
 	if (r < 0)
-		status = cmd_fail(NULL, &err);
+		status = mounted_fail(a.image, &err);
 	else if (amend(img, &a, &err) < 0)
 		status = cmd_fail(a.image, &err);
 	else

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "cli/mounted.h"
 #include "cli/progress.h"
 #include "core/admin/merge.h"
 #include "core/image/keys.h"
@@ -138,7 +139,7 @@ static int run(struct commit_args *a)
 		r = image_open(&img, a->image, &opts, &err);
 	keys_fini(&a->keys);
 	if (r < 0)
-		return cmd_fail(NULL, &err);
+		return mounted_fail(a->image, &err);
 	if (commit(img, a, opts.write_depth, &err) < 0)
 		return cmd_fail(a->image, &err);
 	if (!a->quiet)

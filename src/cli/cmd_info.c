@@ -14,6 +14,7 @@
 #include "cli/args.h"
 #include "cli/json.h"
 #include "cli/layer.h"
+#include "cli/mounted.h"
 #include "core/format/qcow2.h"
 
 struct info_args {
@@ -161,7 +162,8 @@ int cmd_info(int argc, char **argv)
 	if (!ret)
 		ret = print_all(&a, all, n) ? 1 : 0;
 	else
-		ret = cmd_fail(NULL, &err);
+		ret = n == 1 ? mounted_fail(a.image, &err) :
+			       cmd_fail(NULL, &err);
 	for (size_t i = 0; i < n; i++)
 		layer_fini(&all[i]);
 	return ret;

@@ -13,6 +13,7 @@
 #include "base/num.h"
 #include "cli/args.h"
 #include "cli/json.h"
+#include "cli/mounted.h"
 #include "core/image/image.h"
 
 struct map_args {
@@ -299,16 +300,12 @@ static const struct args_spec spec = {
 
 static int open_image(struct image **img, struct map_args *a, struct err *err)
 {
-	size_t used;
 	int ret;
 
 	a->opts.data_file = a->data_file;
 	ret = image_open(img, a->image, &a->opts, err);
-	used = strlen(err->text);
-
 	if (ret == -EAGAIN)
-		snprintf(err->text + used, sizeof(err->text) - used,
-			 ", or read it as it is with -U");
+		err_append(err, ", or read it as it is with -U");
 	return ret;
 }
 
@@ -321,7 +318,7 @@ static int open_and_run(struct map_args *a)
 	if (a->bitmap)
 		a->opts.no_backing = true;
 	if (open_image(&img, a, &err) < 0)
-		return cmd_fail(NULL, &err);
+		return mounted_fail(a->image, &err);
 	ret = run(img, a, &err);
 	image_close(img);
 	return ret ? cmd_fail(a->image, &err) : 0;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/mounted.h"
 #include "core/admin/rebase.h"
 #include "core/admin/repair.h"
 
@@ -74,7 +75,7 @@ int cmd_rebase(int argc, char **argv)
 	if (!cmd_parse(&spec, &a, argc, argv, &status))
 		return status;
 	if (image_open(&img, a.image, &opts, &err) < 0)
-		return cmd_fail(NULL, &err);
+		return mounted_fail(a.image, &err);
 	if (image_readonly_reason(img))
 		r = err_set(&err, -EROFS, "the image is not changed: %s",
 			    image_readonly_reason(img));

@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "cli/args.h"
+#include "cli/mounted.h"
 #include "core/admin/prealloc.h"
 #include "core/admin/repair.h"
 #include "core/admin/resize.h"
@@ -137,7 +138,7 @@ static int open_and_resize(struct resize_args *a)
 		ret = image_open(&img, a->image, &opts, &err);
 	keys_fini(&a->keys);
 	if (ret < 0)
-		return cmd_fail(NULL, &err);
+		return mounted_fail(a->image, &err);
 	ret = resize(img, a, &err);
 	closed = image_close(img);
 	if (ret == 0 && closed < 0)

@@ -361,28 +361,6 @@ static int run(struct job *j, struct err *err)
 	return SAVED;
 }
 
-/* The mount point's path without stat() of it: its server may be gone. */
-static char *resolve(const char *arg)
-{
-	char *path = realpath(arg, NULL);
-	char *copy, *slash, *dir, *out = NULL;
-
-	if (path || errno != ENOTCONN)
-		return path;
-	copy = strdup(arg);
-	if (!copy)
-		return NULL;
-	slash = strrchr(copy, '/');
-	if (slash)
-		*slash = '\0';
-	dir = realpath(slash ? (slash == copy ? "/" : copy) : ".", NULL);
-	if (dir && asprintf(&out, "%s/%s", dir, slash ? slash + 1 : copy) < 0)
-		out = NULL;
-	free(dir);
-	free(copy);
-	return out;
-}
-
 struct umount_args {
 	const char *mountpoint;
 	unsigned timeout; /* seconds */
@@ -432,7 +410,7 @@ int cmd_umount(int argc, char **argv)
 
 	if (!cmd_parse(&spec, &a, argc, argv, &status))
 		return status;
-	path = resolve(a.mountpoint);
+	path = mountpoint_resolve(a.mountpoint);
 	if (!path) {
 		fprintf(stderr, "rawcow: %s: %s\n", a.mountpoint,
 			strerror(errno));

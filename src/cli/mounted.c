@@ -11,14 +11,40 @@
 
 #include "base/mem.h"
 #include "base/num.h"
+#include "cli/cmd.h"
 #include "fuse/mountpoint.h"
 
 bool mounted_at(const char *path)
 {
-	autofree char *full = realpath(path, NULL);
+	autofree char *full = mountpoint_resolve(path);
 	struct mountpoint mp;
 
 	return full && mountpoint_find(full, &mp) && mountpoint_is_ours(&mp);
+}
+
+static int gone(const char *path, struct err *err)
+{
+	char safe[256];
+
+	return err_set(err, -ENOTCONN, "the server of the mount is gone "
+		       "(killed?); run: fusermount3 -uz %s",
+		       err_escape(safe, sizeof(safe), path, strlen(path)));
+}
+
+int mounted_fail(const char *path, struct err *err)
+{
+	char safe[256];
+	struct stat st;
+
+	if (!mounted_at(path))
+		return cmd_fail(NULL, err);
+	if (stat(path, &st) < 0 && errno == ENOTCONN)
+		(void)gone(path, err);
+	else
+		err_append(err, "; an image is mounted there: name its file, "
+			   "or run first: rawcow umount %s",
+			   err_escape(safe, sizeof(safe), path, strlen(path)));
+	return cmd_fail(NULL, err);
 }
 
 static int open_disk(const char *path)
@@ -40,10 +66,14 @@ static int ask(const char *path, unsigned long what, void *arg,
 	int fd = open_disk(path);
 	int r = 0;
 
+	if (fd < 0 && errno == ENOTCONN)
+		return gone(path, err);
 	if (fd < 0)
 		return err_set_sys(err, -errno, "cannot open the mounted disk");
 	if (ioctl(fd, what, arg) < 0)
-		r = err_set_sys(err, -errno, "cannot ask the server of the mount");
+		r = errno == ENOTCONN ? gone(path, err) :
+			err_set_sys(err, -errno,
+				    "cannot ask the server of the mount");
 	close(fd);
 	return r;
 }

@@ -9,8 +9,12 @@
 #include "core/image/snaplist.h"
 #include "fuse/ctl.h"
 
-/* Is PATH a mount of rawcow's? */
+/* Is PATH a mount of rawcow's, with its server or without? */
 bool mounted_at(const char *path);
+
+/* As cmd_fail(), for an image PATH that could not be opened, which ERR says: if it
+ * is a mount, that too, and what to do. */
+int mounted_fail(const char *path, struct err *err);
 
 /*
  * Have the server of the mount at PATH carry ORDER out, after all that programs

@@ -30,6 +30,37 @@ static void unescape(char *s)
 	*out = '\0';
 }
 
+/* DIR, resolved, and NAME in it. */
+static char *resolve_in(const char *dir, const char *name)
+{
+	autofree char *full = realpath(dir, NULL);
+	char *out;
+
+	if (!full)
+		return NULL;
+	return asprintf(&out, "%s/%s", strcmp(full, "/") ? full : "", name) < 0 ?
+		       NULL : out;
+}
+
+char *mountpoint_resolve(const char *path)
+{
+	char *full = realpath(path, NULL);
+	autofree char *copy = NULL;
+	char *slash;
+
+	if (full || errno != ENOTCONN)
+		return full;
+	copy = strdup(path);
+	if (!copy)
+		return NULL;
+	while ((slash = strrchr(copy, '/')) && slash > copy && !slash[1])
+		*slash = '\0';
+	if (!slash)
+		return resolve_in(".", copy);
+	*slash = '\0';
+	return resolve_in(slash == copy ? "/" : copy, slash + 1);
+}
+
 static unsigned number_after(const char *text, const char *key)
 {
 	const char *p = text ? strstr(text, key) : NULL;

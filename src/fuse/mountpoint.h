@@ -19,6 +19,10 @@
 int mountpoint_check(const char *path, bool nonempty,
 		     enum node_layout *layout, struct err *err);
 
+/* PATH made absolute, without links, as realpath() does, even if a mount there has
+ * lost its server. To be freed; NULL: errno says why. */
+char *mountpoint_resolve(const char *path);
+
 struct mountpoint {
 	dev_t dev;
 	uid_t owner_uid; /* who mounted */

@@ -81,3 +81,34 @@ mount_image none mnt
 "$RAWCOW" snapshot -l --json mnt | cmp - offline
 [ "$("$RAWCOW" bitmap mnt | wc -l)" = 1 ] || fail "a list of no bitmaps"
 umount_wait mnt
+
+# Commands for images say that the path is a mount, and what to do.
+says_mounted()
+{
+	while read -ra args; do
+		refuses "$2" "$RAWCOW" "${args[@]}"
+	done <<-END
+		info $1
+		map $1
+		resize $1 8M
+		commit $1
+		amend -o lazy_refcounts=on $1
+		rebase -u -b x -F raw $1
+	END
+}
+mount_image img img
+says_mounted img "not a qcow2 image.*; an image is mounted there.* rawcow umount img"
+umount_wait img
+mount_pid img mnt
+says_mounted mnt "is a folder.*; an image is mounted there.* rawcow umount mnt"
+
+# Its server was killed.
+kill -9 "$daemon"
+wait_for 10 gone "$daemon"
+says_mounted mnt "server.* gone.*fusermount3 -uz mnt"
+for args in "status" "check" "snapshot -l" "snapshot -c s" "bitmap" "umount"; do
+	# shellcheck disable=SC2086
+	refuses "server.* gone.*fusermount3 -uz" "$RAWCOW" $args mnt
+done
+refuses "server.* gone.*fusermount3 -uz" "$RAWCOW" umount mnt/
+refuses "server.* gone.*fusermount3 -uz" "$RAWCOW" umount "$tmp/mnt//"
