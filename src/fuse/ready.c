@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +24,48 @@ void ready_reserve_stdio(void)
 		close(fd);
 }
 
+static pid_t waited_for;
+static volatile sig_atomic_t given_up;
+
+static void give_up(int sig)
+{
+	(void)sig;
+	given_up = true;
+	kill(waited_for, SIGTERM);
+}
+
+static const int end_signals[] = { SIGTERM, SIGINT, SIGHUP };
+
+/* Who ends the parent, as a time limit does, means the mount. */
+static void pass_signals(pid_t child)
+{
+	const struct sigaction sa = { .sa_handler = give_up };
+	struct sigaction old;
+
+	waited_for = child;
+	for (unsigned i = 0; i < 3; i++)
+		if (!sigaction(end_signals[i], NULL, &old) &&
+		    old.sa_handler != SIG_IGN)
+			sigaction(end_signals[i], &sa, NULL);
+}
+
+/* fork(), and no signal ends the parent alone. */
+static pid_t fork_passing(void)
+{
+	sigset_t set, old;
+	pid_t pid;
+
+	sigemptyset(&set);
+	for (unsigned i = 0; i < 3; i++)
+		sigaddset(&set, end_signals[i]);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	pid = fork();
+	if (pid > 0)
+		pass_signals(pid);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return pid;
+}
+
 /* The parent: until the byte comes, or the child's end. */
 static int wait_for_child(int fd, pid_t child)
 {
@@ -33,12 +77,12 @@ static int wait_for_child(int fd, pid_t child)
 		n = read(fd, &byte, 1);
 	while (n < 0 && errno == EINTR);
 	close(fd);
-	if (n == 1)
+	if (n == 1 && !given_up)
 		return 0;
 	while (waitpid(child, &ws, 0) < 0 && errno == EINTR)
 		;
 	if (WIFEXITED(ws))
-		return WEXITSTATUS(ws);
+		return given_up ? 1 : WEXITSTATUS(ws);
 	fprintf(stderr, "rawcow: the server ended on signal %d\n",
 		WTERMSIG(ws));
 	return 1;
@@ -51,7 +95,7 @@ int ready_fork(struct ready *r, int *status)
 
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return -errno;
-	pid = fork();
+	pid = fork_passing();
 	if (pid < 0) {
 		int rc = -errno;
 
@@ -98,11 +142,23 @@ static int leave_terminal(struct err *err)
 	return 0;
 }
 
+/* A parent that was killed could not pass it on. */
+static int check_parent(const struct ready *r, struct err *err)
+{
+	struct pollfd p = { .fd = r->parent };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & POLLERR) ?
+		       err_set(err, -ECANCELED, "who waited for the mount has "
+			       "gone") : 0;
+}
+
 int ready_announce(struct ready *r, struct err *err)
 {
 	char text[64];
-	int rc = write_pidfile(r, err);
+	int rc = check_parent(r, err);
 
+	if (!rc)
+		rc = write_pidfile(r, err);
 	if (!rc && r->parent >= 0)
 		rc = leave_terminal(err);
 	if (rc)

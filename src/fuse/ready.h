@@ -20,12 +20,14 @@ void ready_reserve_stdio(void);
 
 /*
  * Fork. The child returns 0 and goes on; the parent returns 1 once the child
- * is ready or has ended, with the exit status for the shell in *STATUS. The
- * child's errors go to the terminal until it is ready. -errno on failure.
+ * is ready or has ended, with the exit status for the shell in *STATUS; a signal
+ * to end the parent goes to the child. The child's errors go to the terminal until
+ * it is ready. -errno on failure.
  */
 int ready_fork(struct ready *r, int *status);
 
-/* The disk is usable: tell all. In the background leave the terminal too. */
+/* The disk is usable: tell all. In the background leave the terminal too.
+ * -ECANCELED: the parent has gone. */
 int ready_announce(struct ready *r, struct err *err);
 
 /* Tell systemd, if it listens. */

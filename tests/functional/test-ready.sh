@@ -57,3 +57,26 @@ check_clean img
 out=$("$RAWCOW" img mnt 2>&1)
 [ -z "$out" ] || fail "a successful mount says: $out"
 umount_wait mnt
+
+# Who ends the one that waits, as a time limit does, ends the mount. An image in
+# another image, whose server stands still, is slow enough.
+qemu-img create -q -f qcow2 outer 16M
+: >slow
+mount_pid outer slow
+dd if=img of=slow conv=notrunc status=none
+cleanup_fn kill -CONT "$daemon"
+for signal in TERM KILL; do
+	kill -STOP "$daemon"
+	"$RAWCOW" slow mnt 2>err &
+	pid=$!
+	at_end_kill $pid
+	wait_for 10 pgrep -P $pid >child || fail "no child"
+	at_end_kill "$(cat child)"
+	kill -$signal $pid
+	! wait $pid || fail "exit 0 after SIG$signal"
+	[ $signal = KILL ] || gone "$(cat child)" || fail "the child goes on after SIG$signal"
+	kill -CONT "$daemon"
+	wait_for 10 gone "$(cat child)" || fail "the child goes on after SIG$signal"
+	! is_mounted "$tmp/mnt" || fail "mounted after SIG$signal"
+done
+umount_wait slow
