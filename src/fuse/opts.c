@@ -241,6 +241,10 @@ static int set_operands(struct opts *o, int n, char **arg, struct err *err)
 /* Rules between options. */
 static int check_together(struct opts *o, struct err *err)
 {
+	if (o->snapshot && o->rw && !o->img.readonly)
+		return err_set(err, -EINVAL, "-o snapshot and rw exclude each "
+			       "other: a snapshot can only be read");
+	o->img.readonly |= o->snapshot != NULL;
 	if (o->allow_other && o->allow_root)
 		return err_set(err, -EINVAL, "-o allow_other and allow_root "
 			       "exclude each other");
@@ -256,9 +260,6 @@ static int check_together(struct opts *o, struct err *err)
 			       "snapshot, backing_file or data_file");
 	if (o->cow_file && make_absolute(&o->cow_file) < 0)
 		return err_set(err, -ENOMEM, "out of memory");
-	if (o->snapshot && !o->img.readonly)
-		return err_set(err, -EINVAL, "-o snapshot and rw exclude each "
-			       "other: a snapshot can only be read");
 	o->img.snapshot = o->snapshot;
 	o->img.backing_file = o->backing_file;
 	o->img.data_file = o->data_file;

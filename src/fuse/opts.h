@@ -41,6 +41,7 @@ struct opts {
 	char *backing_file, *data_file, *snapshot;
 	char *key_file, *backing_key_file;
 	struct keys keys; /* its strings are those above */
+	bool rw; /* said, and not by mount(8), which always says it */
 	bool growable, shrinkable;
 	unsigned idle_timeout; /* seconds; 0: none */
 	bool norecovery; /* a dirty image is not repaired, and so read-only */

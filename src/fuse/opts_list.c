@@ -91,7 +91,7 @@ static const struct opts_word compress_words[] = {
 
 static const struct opts_item items[] = {
 	FLAG("ro", opts_set_true, img.readonly),
-	FLAG("rw", opts_set_false, img.readonly),
+	SIMPLE("rw", opts_set_rw),
 	WORD("cache", opts_set_word, cache, cache_words),
 	WORD("backing", opts_set_word, img.backing, backing_words),
 	SIMPLE("backing_file", opts_set_backing_file),

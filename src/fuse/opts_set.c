@@ -68,6 +68,14 @@ int opts_set_false(struct opts *o, const struct opts_item *it,
 	return no_value(it, value, err);
 }
 
+int opts_set_rw(struct opts *o, const struct opts_item *it, const char *value,
+		struct err *err)
+{
+	o->img.readonly = false;
+	o->rw = !o->helper;
+	return no_value(it, value, err);
+}
+
 int opts_set_debug(struct opts *o, const struct opts_item *it,
 		   const char *value, struct err *err)
 {
@@ -244,7 +252,6 @@ int opts_set_snapshot(struct opts *o, const struct opts_item *it,
 {
 	if (!value || !*value)
 		return refuse(err, it, NULL, "a snapshot's name or id");
-	o->img.readonly = true;
 	return copy(&o->snapshot, value, err);
 }
 

@@ -45,10 +45,11 @@ opts_set opts_set_uid;
 opts_set opts_set_gid;
 opts_set opts_set_umask;
 opts_set opts_set_backing_file; /* and its format */
-opts_set opts_set_snapshot;	/* which makes it read-only */
+opts_set opts_set_snapshot;
 opts_set opts_set_key_fd;
 opts_set opts_set_cow;
 opts_set opts_set_debug;
+opts_set opts_set_rw; /* and not img.readonly */
 
 /* The open file descriptor that TEXT names, which programs started later do not
  * get; -1: it is none. */

@@ -38,6 +38,12 @@ umount_wait mnt
 refuse_status="1 2"
 refuses_mount "no snapshot.*nosuch" img mnt -o snapshot=nosuch
 refuses_mount "read" img mnt -o snapshot=s1,rw
+refuses_mount "read" img mnt -o rw,snapshot=s1
+# mount(8) says rw by itself
+ln -s "$RAWCOW" mount.rawcow
+./mount.rawcow img mnt -o rw,snapshot=s1
+! "$HELPERS" write mnt 0 1 1 2>/dev/null || fail "a snapshot is written"
+umount_wait mnt
 refuses_mount "snapshot" img mnt -o snapshot
 [ "$before" = "$(sum_of img)" ] || fail "the image has changed"
 # beside a reader, not beside a writer
