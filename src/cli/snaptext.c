@@ -2,10 +2,12 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/err.h"
+#include "base/mem.h"
 #include "base/size.h"
 
 struct json_object *snaptext_json(const struct snapshot *snap, size_t n)
@@ -30,12 +32,23 @@ struct json_object *snaptext_json(const struct snapshot *snap, size_t n)
 	return a;
 }
 
+static char *escape(const char *text)
+{
+	size_t size = strlen(text) * 4 + 8;
+	char *buf = malloc(size);
+
+	if (buf)
+		err_escape(buf, size, text, strlen(text));
+	return buf;
+}
+
 static void print_snapshot(const struct snapshot *s)
 {
+	autofree char *id = escape(s->id);
+	autofree char *name = escape(s->name);
 	uint64_t ms = s->vm_clock_nsec / 1000000;
 	time_t when = (time_t)s->date_sec;
 	char date[32] = "", clock[48], icount[24] = "", size[SIZE_TEXT_MAX];
-	char id[64], name[256];
 	struct tm tm;
 
 	if (localtime_r(&when, &tm))
@@ -46,8 +59,7 @@ static void print_snapshot(const struct snapshot *s)
 	if (s->icount != UINT64_MAX)
 		snprintf(icount, sizeof(icount), "%" PRIu64, s->icount);
 	printf("%-9s %-16s %8s%20s%13s%11s\n",
-	       err_escape(id, sizeof(id), s->id, strlen(s->id)),
-	       err_escape(name, sizeof(name), s->name, strlen(s->name)),
+	       id ? id : "?", name ? name : "?",
 	       size_format(size, s->vm_state_size), date, clock, icount);
 }
 

@@ -49,6 +49,12 @@ qemu-img create -q -u -f qcow2 -b "$(printf 'a\033[31mb\nc')" -F raw esc 1M
 "$RAWCOW" info esc | grep -qF 'a\x1b[31mb\x0ac' || fail "the name is not shown"
 "$RAWCOW" info --json esc | jq -e . >/dev/null || fail "no JSON"
 
+# A name is shown whole: 100 of these are 200 bytes, each escaped to four.
+qemu-img create -q -f qcow2 long 1M
+"$RAWCOW" snapshot -c "$(printf 'ä%.0s' {1..100})" long
+[ "$("$RAWCOW" snapshot -l long | grep -o '\\xc3\\xa4' | wc -l)" = 100 ] ||
+	fail "a long name is cut"
+
 say "refusals"
 refuses 'does not exist|No such' "$RAWCOW" info nowhere
 refuses 'not a qcow2' "$RAWCOW" info d/base.raw
