@@ -9,7 +9,7 @@
 
 void checktext_begin(struct checktext *t, bool json)
 {
-	t->problems = json ? json_object_new_array() : NULL;
+	t->problems = json && !t->quiet ? json_object_new_array() : NULL;
 }
 
 void checktext_abandon(struct checktext *t)

@@ -30,7 +30,7 @@ struct checktext_fixed {
 	bool marks; /* dirty and corrupt */
 };
 
-/* As JSON, or as text. */
+/* As JSON, or as text; neither when quiet. */
 void checktext_begin(struct checktext *t, bool json);
 
 /* ARG is the struct checktext: for struct check_opts. */

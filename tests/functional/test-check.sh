@@ -110,6 +110,7 @@ refuses 'image' "$RAWCOW" check
 : >empty
 refuses 'not a qcow2' "$RAWCOW" check empty
 [ -z "$("$RAWCOW" check -q good)" ] || fail "-q prints"
+[ -z "$("$RAWCOW" check -q --json good)" ] || fail "-q prints JSON, which it does not for QEMU"
 "$RAWCOW" check -h | grep -q 'Exit status' || fail "check -h"
 
 say "locks"
