@@ -208,5 +208,7 @@ refuses "-b is missing" "$RAWCOW" rebase -u img
 refuses "only the name" "$RAWCOW" rebase -b base.raw -F raw img
 refuses "format is not given" "$RAWCOW" rebase -u -b base.raw img
 refuses "raw or qcow2" "$RAWCOW" rebase -u -b base.raw -F vmdk img
+refuses "raw or qcow2" "$RAWCOW" rebase -u -b "" -F vmdk img
+"$RAWCOW" rebase -u -b "" -F raw img
 refuses "plain path" "$RAWCOW" rebase -u -b nbd:x -F raw img
 refuses "1 to 1023" "$RAWCOW" rebase -u -b "$(printf 'd%.0s' {1..1024})" -F raw img

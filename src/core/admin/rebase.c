@@ -9,6 +9,9 @@
 
 static int check(const char *name, const char *format, struct err *err)
 {
+	if (format && strcmp(format, "raw") && strcmp(format, "qcow2"))
+		return err_set(err, -EINVAL,
+			       "the format of a backing file is raw or qcow2");
 	if (!name)
 		return 0;
 	if (!*name || strlen(name) > QCOW2_MAX_BACKING_NAME)
@@ -18,9 +21,6 @@ static int check(const char *name, const char *format, struct err *err)
 	if (!format)
 		return err_set(err, -EINVAL,
 			       "the backing file's format is not given; say -F raw or -F qcow2");
-	if (strcmp(format, "raw") && strcmp(format, "qcow2"))
-		return err_set(err, -EINVAL,
-			       "the format of a backing file is raw or qcow2");
 	return 0;
 }
 
