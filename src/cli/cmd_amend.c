@@ -143,12 +143,26 @@ static int take_elsewhere(void *into, const char *name, const char *value,
 		       *name == 's' ? "resize" : "rebase -u");
 }
 
+/* Only who becomes version 2 reads data, and what is behind. */
+static int check_unused(const struct amend_args *a, struct err *err)
+{
+	bool reads = a->opts.version == 2;
+	bool key = a->keys.file || a->keys.fd >= 0 || a->keys.strip;
+
+	if (a->backing && !reads)
+		return err_set(err, -EINVAL, "backing goes with compat=0.10");
+	if (key && !a->state && !reads)
+		return err_set(err, -EINVAL, "--key-file and its like go with "
+			       "encrypt.state or compat=0.10");
+	return 0;
+}
+
 static int check_args(void *into, struct err *err)
 {
 	const struct amend_args *a = into;
 	bool add = a->state == STATE_ACTIVE;
 
-	if ((a->state || a->slot >= 0 || a->iter_ms) && !a->any)
+	if ((a->slot >= 0 || a->iter_ms) && !a->state)
 		return err_set(err, -EINVAL, "encrypt.state is missing");
 	if (a->new_key_file && !add)
 		return err_set(err, -EINVAL,
@@ -160,9 +174,10 @@ static int check_args(void *into, struct err *err)
 			 a->opts.lazy_refcounts))
 		return err_set(err, -EINVAL,
 			       "encrypt.state is changed alone; use two commands");
-	return a->any ? 0 :
-			err_set(err, -EINVAL,
-				"-o is missing: say what to change; see rawcow amend -h");
+	if (!a->any)
+		return err_set(err, -EINVAL,
+			       "-o is missing: say what to change; see rawcow amend -h");
+	return check_unused(a, err);
 }
 
 #define AT(f) offsetof(struct amend_args, f)

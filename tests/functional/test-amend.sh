@@ -148,6 +148,11 @@ sum=$(sum_of img)
 refuses "cannot be changed" "$RAWCOW" amend -o cluster_size=4k img
 refuses "resize" "$RAWCOW" amend -o size=4k img
 refuses "rebase" "$RAWCOW" amend -o backing_file=x img
+# what would not be looked at
+refuses "encrypt.state is missing" "$RAWCOW" amend -o compat=1.1,encrypt.keyslot=3 img
+refuses "encrypt.state is missing" "$RAWCOW" amend -o encrypt.iter_time=5,lazy_refcounts=on img
+refuses "key-file" "$RAWCOW" amend --key-file /nonexistent -o lazy_refcounts=on img
+refuses "backing goes with" "$RAWCOW" amend -o backing=any,lazy_refcounts=on img
 refuses "power of two" "$RAWCOW" amend -o refcount_bits=3 img
 refuses "version 2 has refcounts" "$RAWCOW" amend -o compat=0.10,refcount_bits=8 img
 refuses "lazy_refcounts needs" "$RAWCOW" amend -o compat=0.10,lazy_refcounts=on img
