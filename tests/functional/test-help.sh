@@ -52,6 +52,13 @@ for c in mount $commands; do
 		grep -oE '[a-z][a-z0-9_.]+\[?=' | tr -d '=[')
 done
 
+if [ -w /dev/full ]; then
+	for c in -h -V "mount -h" "mount -V" "info -h"; do
+		# shellcheck disable=SC2086
+		! "$RAWCOW" $c >/dev/full 2>/dev/null || fail "rawcow $c exits 0 though nothing can be written"
+	done
+fi
+
 # every mount option that the program knows, but for those it only lets pass
 sed -n '/^static const struct opts_item items/,/^};/p' \
 	"$top_srcdir/src/fuse/opts_list.c" |
