@@ -37,6 +37,7 @@ struct session {
 	enum node_layout layout;
 	bool mounted, own_started;
 	atomic_int startup_rc; /* of what the own thread did before ready */
+	int end_rc; /* of what the thread of signals saved; 0 without it */
 };
 
 static void print_error(const struct err *err)
@@ -95,13 +96,15 @@ static bool is_idle(void *arg)
 static void on_end(void *arg)
 {
 	struct session *s = arg;
-	int rc;
 
 	ready_notify("STOPPING=1");
-	rc = atomic_load(&s->startup_rc) ? 0 : own_sync(s->server.own);
-	if (rc && rc != -ENOTCONN)
+	if (!atomic_load(&s->startup_rc))
+		s->end_rc = own_sync(s->server.own);
+	if (s->end_rc == -ENOTCONN)
+		s->end_rc = 0;
+	if (s->end_rc)
 		log_line(LOG_LEVEL_ERROR, "the kernel could not write all it "
-			 "held: %s", strerror(-rc));
+			 "held: %s", strerror(-s->end_rc));
 	/* Their calls come back as requests. Nor would closing the device make
 	 * these fail with clone_fd: each request not answered holds it open. */
 	jobs_end(s->server.work);
@@ -285,6 +288,8 @@ static int close_image(struct session *s)
 		log_line(LOG_LEVEL_ERROR, "%s: the last commit failed: %s; "
 			 "what was written since the one before may be lost",
 			 s->o->image, strerror(-rc));
+	else
+		rc = s->end_rc;
 	ctl_bye(&s->server.ctl, rc);
 	return rc;
 }

@@ -9,7 +9,8 @@
 enum session_status {
 	SESSION_OK = 0,
 	SESSION_FAILED = 1,	/* not mounted; nothing was changed */
-	SESSION_NOT_SAVED = 74, /* EX_IOERR: the last commit failed */
+	SESSION_NOT_SAVED = 74, /* EX_IOERR: the last commit failed, or what the
+				   kernel held could not be written */
 };
 
 /*
