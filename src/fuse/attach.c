@@ -155,11 +155,33 @@ static void disconnect(struct fuse_session *se)
 	close(fds[1]);
 }
 
-void attach_unmount(struct fuse_session *se, const struct opts *o, dev_t dev)
+static bool lies_on_top(dev_t dev, const char *path)
 {
 	struct mountpoint mp;
 
-	if (dev && mountpoint_find(o->mountpoint, &mp) && mp.dev != dev)
+	return mountpoint_find(path, &mp) && mp.dev == dev;
+}
+
+/* Wherever else it is by now; nobody answers there any more. Those that cannot be
+ * taken away are left: their number. */
+static unsigned unmount_rest(dev_t dev)
+{
+	char path[PATH_MAX];
+	unsigned left = 0;
+
+	while (mountpoint_nth(dev, left, path))
+		if (!lies_on_top(dev, path) ||
+		    mountpoint_unmount(path, MOUNTPOINT_LAZY) < 0)
+			left++;
+	return left;
+}
+
+int attach_unmount(struct fuse_session *se, const struct opts *o, dev_t dev)
+{
+	/* without /proc the name is all there is */
+	if (dev && !lies_on_top(dev, o->mountpoint) &&
+	    !access("/proc/self/mountinfo", R_OK))
 		disconnect(se);
 	fuse_session_unmount(se);
+	return dev && unmount_rest(dev) ? -EBUSY : 0;
 }

@@ -24,7 +24,8 @@ int attach_mount(struct fuse_session *se, const struct opts *o,
 		 struct err *err);
 
 /*
- * Take the mount of device DEV (0: not known) away, and end the connection: what
- * the kernel still asks fails. A mount that stands in its place by now stays.
+ * Take the mount of device DEV (0: not known) away, wherever it is by now, and end
+ * the connection: what the kernel still asks fails. A mount that stands in its
+ * place by now stays; -EBUSY: so does ours, below that.
  */
-void attach_unmount(struct fuse_session *se, const struct opts *o, dev_t dev);
+int attach_unmount(struct fuse_session *se, const struct opts *o, dev_t dev);

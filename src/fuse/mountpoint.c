@@ -3,11 +3,14 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -68,52 +71,80 @@ static unsigned number_after(const char *text, const char *key)
 	return p ? (unsigned)strtoul(p + strlen(key), NULL, 10) : 0;
 }
 
-/* One line: "36 35 0:48 / PATH opts optional... - TYPE SOURCE SUPEROPTS" */
-static bool parse_line(char *line, const char *path, struct mountpoint *out)
+struct line {
+	char *root; /* what of the file system is mounted */
+	char *path; /* where */
+	struct mountpoint mp;
+};
+
+/* Take one apart: "36 35 0:48 ROOT PATH opts optional... - TYPE SOURCE OPTS" */
+static bool parse_line(char *text, struct line *out)
 {
-	char *rest = strstr(line, " - ");
-	char *save;
-	char *word = strtok_r(line, " ", &save);
-	char *type, *source;
+	char *rest = strstr(text, " - ");
+	char *word[5];
+	char *save, *type, *source;
 	unsigned dev[2] = { 0, 0 };
 
-	for (int i = 0; i < 4 && word; i++) {
-		word = strtok_r(NULL, " ", &save);
-		if (i == 1 && word)
-			sscanf(word, "%u:%u", &dev[0], &dev[1]);
+	for (int i = 0; i < 5; i++) {
+		word[i] = strtok_r(i ? NULL : text, " ", &save);
+		if (!word[i])
+			return false;
 	}
-	if (!word || !rest)
+	type = rest ? strtok_r(rest + 3, " \n", &save) : NULL;
+	source = type ? strtok_r(NULL, " \n", &save) : NULL;
+	if (!source)
 		return false;
-	unescape(word);
-	if (strcmp(word, path) != 0)
-		return false;
-	type = strtok_r(rest + 3, " \n", &save);
-	source = strtok_r(NULL, " \n", &save);
-	if (!type || !source)
-		return false;
+	sscanf(word[2], "%u:%u", &dev[0], &dev[1]);
+	out->root = word[3];
+	out->path = word[4];
+	unescape(out->path);
 	unescape(source);
-	out->dev = makedev(dev[0], dev[1]);
-	snprintf(out->fstype, sizeof(out->fstype), "%s", type);
-	snprintf(out->source, sizeof(out->source), "%s", source);
-	word = strtok_r(NULL, "\n", &save);
-	out->owner_uid = number_after(word, "user_id=");
-	out->owner_gid = number_after(word, "group_id=");
+	out->mp.dev = makedev(dev[0], dev[1]);
+	snprintf(out->mp.fstype, sizeof(out->mp.fstype), "%s", type);
+	snprintf(out->mp.source, sizeof(out->mp.source), "%s", source);
+	rest = strtok_r(NULL, "\n", &save);
+	out->mp.owner_uid = number_after(rest, "user_id=");
+	out->mp.owner_gid = number_after(rest, "group_id=");
 	return true;
 }
 
 bool mountpoint_find(const char *path, struct mountpoint *out)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
-	autofree char *line = NULL;
+	autofree char *text = NULL;
 	size_t cap = 0;
+	struct line line;
 	bool found = false;
 
 	if (!f)
 		return false;
 	/* the last one lies on top */
-	while (getline(&line, &cap, f) > 0)
-		found |= parse_line(line, path, out);
+	while (getline(&text, &cap, f) > 0) {
+		if (!parse_line(text, &line) || strcmp(line.path, path) != 0)
+			continue;
+		*out = line.mp;
+		found = true;
+	}
 	fclose(f);
+	return found;
+}
+
+bool mountpoint_nth(dev_t dev, unsigned n, char path[PATH_MAX])
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	autofree char *text = NULL;
+	size_t cap = 0;
+	struct line line;
+	bool found = false;
+
+	if (!f)
+		return false;
+	while (!found && getline(&text, &cap, f) > 0)
+		found = parse_line(text, &line) && line.mp.dev == dev &&
+			!strcmp(line.root, "/") && !n--;
+	fclose(f);
+	if (found)
+		snprintf(path, PATH_MAX, "%s", line.path);
 	return found;
 }
 
@@ -346,4 +377,34 @@ void mountpoint_holders(dev_t dev, char *line, size_t size)
 		snprintf(line, size, "it is also mounted at %s", path);
 	else
 		find_namespace(dev, line, size);
+}
+
+static int run_fusermount(const char *path, enum mountpoint_unmount how)
+{
+	char name[] = "fusermount3";
+	char free_only[] = "-u", lazy[] = "-uz", quiet[] = "-q", end[] = "--";
+	char *copy = strdup(path);
+	char *argv[] = { name, how == MOUNTPOINT_LAZY ? lazy : free_only,
+			 quiet, end, copy, NULL };
+	pid_t pid;
+	int ws = 0;
+	int rc = copy ? posix_spawnp(&pid, name, NULL, NULL, argv, environ) :
+			ENOMEM;
+
+	free(copy);
+	if (rc)
+		return -rc;
+	while (waitpid(pid, &ws, 0) < 0 && errno == EINTR)
+		;
+	/* it does not say why by its status; busy is nearly all there is */
+	return WIFEXITED(ws) && WEXITSTATUS(ws) == 0 ? 0 : -EBUSY;
+}
+
+int mountpoint_unmount(const char *path, enum mountpoint_unmount how)
+{
+	int detach = how == MOUNTPOINT_LAZY ? MNT_DETACH : 0;
+
+	if (geteuid() != 0)
+		return run_fusermount(path, how);
+	return umount2(path, UMOUNT_NOFOLLOW | detach) < 0 ? -errno : 0;
 }

@@ -34,6 +34,12 @@ struct mountpoint {
 /* The topmost mount at exactly PATH (absolute, resolved). False: none. */
 bool mountpoint_find(const char *path, struct mountpoint *out);
 
+/*
+ * Where the file system of device DEV is mounted: PATH of its N-th mount, from 0.
+ * False: there are no more. Mounts of a part of it do not count.
+ */
+bool mountpoint_nth(dev_t dev, unsigned n, char path[PATH_MAX]);
+
 /* Is FSTYPE rawcow's? */
 bool mountpoint_is_ours(const struct mountpoint *mp);
 
@@ -49,3 +55,11 @@ void mountpoint_holders(dev_t dev, char *line, size_t size);
  * when nobody was found that we may see.
  */
 void mountpoint_users(const char *path, char *line, size_t size);
+
+enum mountpoint_unmount {
+	MOUNTPOINT_FREE, /* only if nobody uses it: -EBUSY */
+	MOUNTPOINT_LAZY, /* who uses it keeps it */
+};
+
+/* Take the topmost mount at PATH away; an ordinary user by fusermount3. */
+int mountpoint_unmount(const char *path, enum mountpoint_unmount how);

@@ -223,6 +223,25 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t at,
 		fuse_reply_buf(req, buf, n);
 }
 
+/* The kernel does not try it again: who wrote that may hear of it, or not. */
+static void note_lost(struct ops_server *s, const struct fuse_file_info *fi,
+		      int rc)
+{
+	if (fi->writepage)
+		atomic_store(&s->lost, rc);
+}
+
+int ops_fetch(struct ops_server *s)
+{
+	int rc = 0;
+
+	/* the last close of a file has sent its pages */
+	if (atomic_load(&s->kernel_writeback) && atomic_load(&s->writers))
+		rc = fuse_lowlevel_notify_inval_inode(
+			s->se, node_disk(&s->nodes)->ino, 0, 0);
+	return rc && rc != -ENOENT ? rc : atomic_exchange(&s->lost, 0);
+}
+
 /* A write that starts at or past the end, or none at all. */
 static void write_outside(struct ops_server *s, fuse_req_t req, size_t len,
 			  const struct fuse_file_info *fi)
@@ -233,6 +252,7 @@ static void write_outside(struct ops_server *s, fuse_req_t req, size_t len,
 	}
 	if (fi->writepage)
 		order_fix_size(s);
+	note_lost(s, fi, -ENOSPC);
 	reply_status(req, -ENOSPC);
 }
 
@@ -258,6 +278,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 		rc = image_flush(s->img);
 	complain("write", n, off, rc);
 	if (rc) {
+		note_lost(s, fi, rc);
 		reply_status(req, rc);
 		return;
 	}
@@ -358,6 +379,7 @@ void ops_server_init(struct ops_server *s)
 	atomic_init(&s->opens, 0);
 	atomic_init(&s->used, seconds_now());
 	atomic_init(&s->fixing_size, false);
+	atomic_init(&s->lost, 0);
 }
 
 void ops_server_fini(struct ops_server *s)

@@ -49,6 +49,7 @@ struct ops_server {
 					 closed: seconds, monotonic */
 	atomic_uint writers;	      /* open handles that may write */
 	atomic_bool fixing_size;      /* a job will */
+	atomic_int lost; /* why the kernel could not write a page; 0 */
 	struct ctl ctl;
 };
 
@@ -72,6 +73,10 @@ void ops_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned cmd, void *arg,
 /* The disk shall have SIZE bytes. 0 when it has, which is how the server itself
  * tells the kernel [own.h]. -EOPNOTSUPP, -EINVAL, -EROFS, errors of growing. */
 int ops_set_size(struct ops_server *s, uint64_t size);
+
+/* Have the kernel send its dirty pages of the disk, and forget all of them. Not
+ * from a thread that serves requests. 0 or -errno, also of pages before that. */
+int ops_fetch(struct ops_server *s);
 
 void ops_seek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence,
 	      struct fuse_file_info *fi);

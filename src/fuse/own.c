@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,9 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "fuse/jobs.h"
+#include "fuse/mountpoint.h"
 
 #define NS 1000000000LL
 
@@ -27,7 +30,6 @@ struct seek {
 struct own {
 	struct job prime;	/* the first thing that work does */
 	struct own_setup setup; /* const after start */
-	char *path;		/* const after start */
 	struct jobs *work;	/* const after start */
 	struct jobs *closer;	/* const after start */
 	_Atomic dev_t dev; /* of the mount; 0 until it has answered */
@@ -61,17 +63,17 @@ static void widen_cache(dev_t dev)
 	}
 }
 
-/*
- * Open the disk. -ENOTCONN if what its path leads to is not ours: the mount was
- * taken away, and we serve those who still have it open.
- */
-static int open_disk(const struct own *own, int flags)
+/* Open the disk in the mount at PLACE. -ENOTCONN: that is not ours. */
+static int open_at(const struct own *own, const char *place, int flags)
 {
-	int fd = open(own->path, flags | O_CLOEXEC);
 	dev_t dev = atomic_load(&own->dev);
+	autofree char *path = NULL;
 	struct stat st;
-	int rc = 0;
+	int fd, rc = 0;
 
+	if (asprintf(&path, "%s%s", place, own->setup.name) < 0)
+		return -ENOMEM;
+	fd = open(path, flags | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	if (fstat(fd, &st) < 0)
@@ -81,6 +83,23 @@ static int open_disk(const struct own *own, int flags)
 	if (rc)
 		close(fd);
 	return rc ? rc : fd;
+}
+
+/*
+ * Open the disk, where the mount was made or where it is by now: its folder may
+ * have been renamed. Fails if no path leads to it: another mount covers it, or
+ * it was taken away and we serve those who still have it open.
+ */
+static int open_disk(const struct own *own, int flags)
+{
+	dev_t dev = atomic_load(&own->dev);
+	char place[PATH_MAX];
+	int fd = open_at(own, own->setup.place, flags);
+
+	for (unsigned i = 0; fd < 0 && dev && mountpoint_nth(dev, i, place);
+	     i++)
+		fd = open_at(own, place, flags);
+	return fd;
 }
 
 /* A name of the open file FD. An O_PATH descriptor is no open file of the mount,
@@ -195,8 +214,7 @@ int own_start(struct own **out, const struct own_setup *setup)
 		return -ENOMEM;
 	own->setup = *setup;
 	own->prime.run = run_prime;
-	own->path = strdup(setup->path);
-	rc = own->path ? jobs_start(&own->closer) : -ENOMEM;
+	rc = jobs_start(&own->closer);
 	if (!rc)
 		rc = jobs_start(&own->work);
 	if (rc) {
@@ -245,7 +263,7 @@ int own_sync(struct own *own)
 	int rc = 0;
 
 	if (fd < 0)
-		return fd;
+		return own->setup.fetch(own->setup.arg);
 	if (fsync(fd) < 0)
 		rc = -errno;
 	close(fd);
@@ -267,6 +285,5 @@ void own_stop(struct own *own)
 {
 	jobs_stop(own->work);
 	jobs_stop(own->closer);
-	free(own->path);
 	free(own);
 }

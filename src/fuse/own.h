@@ -9,8 +9,10 @@
  *   so pages not sent yet would look like a hole. Make it send them.
  * - At the end: make it send all it holds, and close.
  *
- * When the mount is taken away its path leads to what it covered, perhaps the
- * image itself: nothing is done to a file that is not the mount's [own.c].
+ * The mount is known by its device, for it may be moved with its folder, be
+ * covered by another, or be taken away while programs have the disk open. Then
+ * its path leads elsewhere, perhaps to the image itself: nothing is done to a
+ * file that is not the mount's [own.c].
  */
 #pragma once
 
@@ -24,7 +26,8 @@
 struct own;
 
 struct own_setup {
-	const char *path; /* of the disk file, through the mount */
+	/* kept: the mount point, and what leads from there to the disk file */
+	const char *place, *name;
 	dev_t below;	  /* the device of what the mount covers */
 	uint64_t (*size)(void *arg); /* of the disk, now */
 	int64_t mtime_ns;
@@ -34,10 +37,13 @@ struct own_setup {
 	/* answer REQ, now that dirty pages were sent (SENT) or could not be */
 	void (*seek)(void *arg, fuse_req_t req, uint64_t off, int whence,
 		     bool sent);
+	/* have the kernel send what it holds of the disk, without using the
+	 * mount: slower. 0 or -errno */
+	int (*fetch)(void *arg);
 	void *arg;
 };
 
-/* Start the thread; SETUP is copied, the path too. -ENOMEM, -EAGAIN. */
+/* Start the thread; SETUP is copied. -ENOMEM, -EAGAIN. */
 int own_start(struct own **out, const struct own_setup *setup);
 
 /* Have SETUP's seek() called for REQ soon. -ENOMEM; -ENOTCONN: the thread has
@@ -60,7 +66,7 @@ bool own_is_sizing(struct own *own, pid_t thread);
 void own_fix_size(struct own *own);
 
 /* Make the kernel send all dirty pages of the disk; waits, as own_fix_size()
- * does. 0 or -errno; -ENOTCONN: it is not mounted there any more. */
+ * does. 0 or -errno; also for an error of before that nobody was told. */
 int own_sync(struct own *own);
 
 /* The device of the mount; 0: it has not answered yet. */

@@ -38,6 +38,7 @@ struct session {
 	bool mounted, own_started;
 	atomic_int startup_rc; /* of what the own thread did before ready */
 	int end_rc; /* of what the thread of signals saved; 0 without it */
+	int unmount_rc;
 };
 
 static void print_error(const struct err *err)
@@ -100,8 +101,6 @@ static void on_end(void *arg)
 	ready_notify("STOPPING=1");
 	if (!atomic_load(&s->startup_rc))
 		s->end_rc = own_sync(s->server.own);
-	if (s->end_rc == -ENOTCONN)
-		s->end_rc = 0;
 	if (s->end_rc)
 		log_line(LOG_LEVEL_ERROR, "the kernel could not write all it "
 			 "held: %s", strerror(-s->end_rc));
@@ -146,16 +145,26 @@ static uint64_t on_size(void *arg)
 	return image_size(s->server.img);
 }
 
+static int on_fetch(void *arg)
+{
+	struct session *s = arg;
+
+	return ops_fetch(&s->server);
+}
+
 static int start_own(struct session *s)
 {
 	struct own_setup setup = {
-		.path = s->disk_path,
+		.place = s->o->mountpoint,
+		.name = s->layout == NODE_LAYOUT_FOLDER ? "/" NODE_DISK_NAME :
+							  "",
 		.below = s->below,
 		.size = on_size,
 		.mtime_ns = image_mtime_ns(s->server.img),
 		.writeback = s->server.writeback,
 		.ready = on_ready,
 		.seek = on_seek,
+		.fetch = on_fetch,
 		.arg = s,
 	};
 	int rc = own_start(&s->server.own, &setup);
@@ -294,6 +303,16 @@ static int close_image(struct session *s)
 	return rc;
 }
 
+static void unmount(struct session *s)
+{
+	s->unmount_rc = attach_unmount(
+		s->se, s->o, s->own_started ? own_dev(s->server.own) : 0);
+	if (s->unmount_rc)
+		log_line(LOG_LEVEL_ERROR, "%s: another mount covers this one, "
+			 "which stays, without a server: unmount both",
+			 s->o->mountpoint);
+}
+
 static int tear_down(struct session *s)
 {
 	int rc;
@@ -304,8 +323,7 @@ static int tear_down(struct session *s)
 	if (s->mounted && !s->server.readonly)
 		image_commit_all(s->server.img);
 	if (s->mounted)
-		attach_unmount(s->se, s->o,
-			       s->own_started ? own_dev(s->server.own) : 0);
+		unmount(s);
 	/* a call of its own that still hung has failed by now */
 	jobs_stop(s->server.work);
 	jobs_stop(s->server.tell);
@@ -369,7 +387,8 @@ static enum session_status run(struct session *s)
 	ops_server_fini(&s->server);
 	if (not_saved)
 		return SESSION_NOT_SAVED;
-	return rc || atomic_load(&s->startup_rc) ? SESSION_FAILED : SESSION_OK;
+	return rc || atomic_load(&s->startup_rc) || s->unmount_rc ?
+		       SESSION_FAILED : SESSION_OK;
 }
 
 enum session_status session_run(struct opts *opts,

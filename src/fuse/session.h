@@ -8,7 +8,7 @@
 
 enum session_status {
 	SESSION_OK = 0,
-	SESSION_FAILED = 1,	/* not mounted; nothing was changed */
+	SESSION_FAILED = 1,	/* not mounted, or still so without a server */
 	SESSION_NOT_SAVED = 74, /* EX_IOERR: the last commit failed, or what the
 				   kernel held could not be written */
 };
