@@ -133,11 +133,15 @@ void node_stat(struct node_table *t, struct node *nd, struct image *img,
 		st->st_blocks = (blkcnt_t)image_blocks(img);
 	}
 	st->st_blksize = 4096;
-	if (!atomic_load(&t->ready)) {
-		st->st_uid = geteuid();
-		st->st_gid = getegid();
-		st->st_mode |= S_IRUSR | S_IWUSR;
-	}
+}
+
+void node_lend(struct stat *st)
+{
+	st->st_uid = geteuid();
+	st->st_gid = getegid();
+	st->st_mode |= S_IRUSR | S_IWUSR;
+	if (S_ISDIR(st->st_mode))
+		st->st_mode |= S_IXUSR;
 }
 
 static void set_locked(struct node *nd, const struct stat *st, int to_set)

@@ -46,8 +46,7 @@ struct node_table {
 	unsigned n;
 	/* folders; 0: there is none */
 	fuse_ino_t snapshots, bitmaps, meta;
-	/* Until the server is ready everything is its own, so that it can set
-	 * the size whatever owner and mode the user chose. */
+	/* Until the server is ready everything is its own [node_lend]. */
 	atomic_bool ready;
 };
 
@@ -76,6 +75,10 @@ struct node *node_find(struct node_table *t, fuse_ino_t parent,
 /* Attributes of ND; IMG gives size and blocks of the disk. */
 void node_stat(struct node_table *t, struct node *nd, struct image *img,
 	       struct stat *st);
+
+/* Make ST the server's own, whatever owner and mode the user chose: for its own
+ * calls. */
+void node_lend(struct stat *st);
 
 /* Take from ST what TO_SET (FUSE_SET_ATTR_*) names, but not the size. */
 void node_set(struct node_table *t, struct node *nd, const struct stat *st,

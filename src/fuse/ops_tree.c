@@ -39,11 +39,16 @@ static bool has_snapshots(struct ops_server *s, fuse_ino_t ino)
 
 /* --- attributes ---------------------------------------------------------------- */
 
-static double attr_timeout(struct ops_server *s, fuse_ino_t ino)
+/* Is REQ a part of what the server does with its mount itself? */
+static bool is_own(struct ops_server *s, fuse_req_t req)
 {
-	if (is_snapshot(ino))
-		return ENTRY_TIMEOUT;
-	return atomic_load(&s->nodes.ready) ? ATTR_TIMEOUT : 0.0;
+	return !atomic_load(&s->nodes.ready) ||
+	       own_is_calling(s->own, fuse_req_ctx(req)->pid);
+}
+
+static double attr_timeout(fuse_ino_t ino)
+{
+	return is_snapshot(ino) ? ENTRY_TIMEOUT : ATTR_TIMEOUT;
 }
 
 static int stat_of(struct ops_server *s, fuse_ino_t ino, struct stat *st)
@@ -65,13 +70,16 @@ void ops_tree_getattr(fuse_req_t req, fuse_ino_t ino,
 {
 	struct ops_server *s = server_of(req);
 	struct stat st;
+	bool own = is_own(s, req);
 	int rc = stat_of(s, ino, &st);
 
 	(void)fi;
+	if (!rc && own)
+		node_lend(&st);
 	if (rc)
 		reply_status(req, rc);
 	else
-		fuse_reply_attr(req, &st, attr_timeout(s, ino));
+		fuse_reply_attr(req, &st, own ? 0.0 : attr_timeout(ino));
 }
 
 static int set_attr(struct ops_server *s, fuse_ino_t ino,
@@ -135,7 +143,8 @@ int ops_tree_entry(struct ops_server *s, fuse_ino_t ino,
 
 	*e = (struct fuse_entry_param){ .ino = ino };
 	rc = stat_of(s, ino, &e->attr);
-	e->attr_timeout = attr_timeout(s, ino);
+	/* before that the server's own calls ask again, and get another answer */
+	e->attr_timeout = atomic_load(&s->nodes.ready) ? attr_timeout(ino) : 0;
 	/* a link goes with the folder it leads to, which alone is announced;
 	 * bitmaps come and go unannounced */
 	e->entry_timeout = S_ISLNK(e->attr.st_mode) || is_bitmap(ino) ?

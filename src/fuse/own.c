@@ -18,6 +18,9 @@
 
 #define NS 1000000000LL
 
+/* own's thread, "work" and that of signals, each in one call at most */
+#define CALLERS_MAX 3
+
 struct seek {
 	struct job job; /* the answer, then closing FD */
 	struct own *own;
@@ -34,6 +37,7 @@ struct own {
 	struct jobs *closer;	/* const after start */
 	_Atomic dev_t dev; /* of the mount; 0 until it has answered */
 	atomic_int sizing; /* the thread that tells the kernel the size, or 0 */
+	atomic_int callers[CALLERS_MAX]; /* threads that use the mount, or 0 */
 };
 
 /*
@@ -63,19 +67,53 @@ static void widen_cache(dev_t dev)
 	}
 }
 
+/* From here on all of the mount is the caller's own [own_is_calling]. */
+static atomic_int *begin_call(struct own *own)
+{
+	int nobody = 0;
+	unsigned i = 0;
+
+	while (!atomic_compare_exchange_strong(&own->callers[i], &nobody,
+					       gettid())) {
+		nobody = 0;
+		i = (i + 1) % CALLERS_MAX;
+	}
+	return &own->callers[i];
+}
+
+static void end_call(atomic_int *caller)
+{
+	atomic_store(caller, 0);
+}
+
+bool own_is_calling(struct own *own, pid_t thread)
+{
+	bool found = false;
+
+	for (unsigned i = 0; own && thread && i < CALLERS_MAX; i++)
+		found |= thread == atomic_load(&own->callers[i]);
+	return found;
+}
+
 /* Open the disk in the mount at PLACE. -ENOTCONN: that is not ours. */
-static int open_at(const struct own *own, const char *place, int flags)
+static int open_at(struct own *own, const char *place, int flags)
 {
 	dev_t dev = atomic_load(&own->dev);
 	autofree char *path = NULL;
+	atomic_int *call;
 	struct stat st;
-	int fd, rc = 0;
+	int fd, rc;
 
 	if (asprintf(&path, "%s%s", place, own->setup.name) < 0)
 		return -ENOMEM;
+	call = begin_call(own);
 	fd = open(path, flags | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
+	rc = fd < 0 ? -errno : 0;
+	end_call(call);
+	/* the kernel asks again, and forgets what was shown for this */
+	(void)!stat(path, &st);
+	if (rc)
+		return rc;
 	if (fstat(fd, &st) < 0)
 		rc = -errno;
 	else if (dev ? st.st_dev != dev : st.st_dev == own->setup.below)
@@ -90,7 +128,7 @@ static int open_at(const struct own *own, const char *place, int flags)
  * have been renamed. Fails if no path leads to it: another mount covers it, or
  * it was taken away and we serve those who still have it open.
  */
-static int open_disk(const struct own *own, int flags)
+static int open_disk(struct own *own, int flags)
 {
 	dev_t dev = atomic_load(&own->dev);
 	char place[PATH_MAX];
@@ -112,12 +150,16 @@ static const char *name_of(int fd, char buf[32])
 
 static int set_size(struct own *own, int fd, uint64_t size)
 {
+	atomic_int *call = begin_call(own);
+	struct stat st;
 	char name[32];
 	int rc;
 
 	atomic_store(&own->sizing, gettid());
 	rc = truncate(name_of(fd, name), (off_t)size) < 0 ? -errno : 0;
 	atomic_store(&own->sizing, 0);
+	end_call(call);
+	(void)!fstat(fd, &st); /* as in open_at() */
 	return rc;
 }
 

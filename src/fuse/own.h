@@ -58,6 +58,13 @@ int own_seek(struct own *own, fuse_req_t req, uint64_t off, int whence);
 bool own_is_sizing(struct own *own, pid_t thread);
 
 /*
+ * Does THREAD use the mount just now for the server itself? Then everything there
+ * shall be its own, for a moment: owner and mode are the user's to change, and the
+ * kernel looks at them.
+ */
+bool own_is_calling(struct own *own, pid_t thread);
+
+/*
  * The kernel believes in a size of its own: a write beyond the end has grown it,
  * or the disk has got another one. Set it right, and drop cached pages beyond.
  * Waits for the disk's inode lock: not from a thread that serves requests, nor
