@@ -5,6 +5,7 @@
 #include "fuse/opts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -238,6 +239,25 @@ static int set_operands(struct opts *o, int n, char **arg, struct err *err)
 	return resolve(&o->mountpoint, "mount point", arg[1], err);
 }
 
+/* Give the ready descriptor a number that is nobody else's: those of the shell's
+ * standard files get another meaning in the background. */
+static int take_ready_fd(struct opts *o, struct err *err)
+{
+	int fd = o->ready_fd;
+
+	if (fd < 0)
+		return 0;
+	if (fd == o->keys.fd)
+		return err_set(err, -EINVAL, "-o key_fd and --ready-fd are the "
+			       "same descriptor, %d", fd);
+	o->ready_fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (o->ready_fd < 0)
+		return err_set_sys(err, -errno, "--ready-fd %d", fd);
+	if (fd > STDERR_FILENO)
+		close(fd);
+	return 0;
+}
+
 /* Rules between options. */
 static int check_together(struct opts *o, struct err *err)
 {
@@ -266,7 +286,7 @@ static int check_together(struct opts *o, struct err *err)
 	o->keys.file = o->key_file;
 	o->keys.backing_file = o->backing_key_file;
 	o->img.no_flush = o->cache == OPTS_CACHE_UNSAFE;
-	return 0;
+	return take_ready_fd(o, err);
 }
 
 /* More threads than that only queue for the host's lock on the file. */

@@ -411,6 +411,8 @@ enum session_status session_run(struct opts *opts,
 		print_error(&err);
 		return SESSION_FAILED;
 	}
+	/* the key may have come by one of them, which is closed now */
+	ready_reserve_stdio();
 	if (!opts->foreground)
 		forked = ready_fork(&s.ready, &code);
 	if (forked < 0) {

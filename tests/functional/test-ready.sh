@@ -25,6 +25,17 @@ refuses "bad" "$RAWCOW" bad mnt --ready-fd 9 --pidfile "$PWD/pidfile"
 [ ! -e pidfile ] || fail "a pidfile after a failure"
 exec 9>&-
 
+# Also by a descriptor of the shell's, which the background has no use for.
+for n in 1 2; do
+	eval "mount_image img mnt --ready-fd $n $n>said"
+	[ "$(cat said)" = ready ] || fail "--ready-fd $n says: $(cat said)"
+	umount_wait mnt
+done
+cp img had
+refuses "key_fd.*ready-fd" "$RAWCOW" img mnt -o key_fd=9 --ready-fd 9 9<>had
+refuses "key_fd.*ready-fd" "$RAWCOW" --ready-fd 9 img mnt -o key_fd=9 9<>had
+same_file img had
+
 "$HELPERS" notify "$tmp/sock" 20 >notified &
 listener=$!
 at_end_kill $listener
