@@ -30,7 +30,6 @@ struct ops_server {
 	struct own *own; /* NULL until it is started */
 	struct jobs *work, *tell; /* see jobs.h */
 	struct fuse_session *se;
-	const char *disk_path; /* of the disk file, through the mount */
 	bool readonly;
 	bool writeback; /* asked for; the kernel's write-back cache */
 	bool direct_io;

@@ -2,11 +2,16 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
+#include <linux/loop.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -59,8 +64,8 @@ void order_fix_size(struct ops_server *s)
 
 /* --- who must not have the disk --------------------------------------------------- */
 
-/* Does the loop device NAME stand on the file PATH? */
-static bool loop_is_on(const char *name, const char *path)
+/* The file that the loop device NAME stands on, by the path it was given. */
+static bool stat_backing(const char *name, struct stat *st)
 {
 	char file[PATH_MAX], line[PATH_MAX];
 	bool found;
@@ -77,7 +82,36 @@ static bool loop_is_on(const char *name, const char *path)
 	if (!found)
 		return false;
 	line[strcspn(line, "\n")] = '\0';
-	return !strcmp(line, path);
+	return !stat(line, st);
+}
+
+/* By its own word: a path leads elsewhere when folders are renamed. */
+static bool ask_loop(const char *name, struct loop_info64 *info)
+{
+	char path[300];
+	bool told;
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/%s", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return false;
+	told = !ioctl(fd, LOOP_GET_STATUS64, info);
+	close(fd);
+	return told;
+}
+
+/* Does the loop device NAME stand on the disk? Not every user may ask it. */
+static bool loop_is_on(const char *name, struct ops_server *s)
+{
+	dev_t dev = own_dev(s->own);
+	fuse_ino_t ino = node_disk(&s->nodes)->ino;
+	struct loop_info64 info;
+	struct stat st;
+
+	if (ask_loop(name, &info))
+		return info.lo_device == dev && info.lo_inode == ino;
+	return stat_backing(name, &st) && st.st_dev == dev && st.st_ino == ino;
 }
 
 /*
@@ -85,7 +119,7 @@ static bool loop_is_on(const char *name, const char *path)
  * which nobody tells that the disk is another one now: what it writes back
  * would destroy it. Other programs that hold the file see the new content.
  */
-static int refuse_loop(const char *path, struct ctl_order *o)
+static int refuse_loop(struct ops_server *s, struct ctl_order *o)
 {
 	DIR *d = opendir("/sys/block");
 	const struct dirent *e;
@@ -93,7 +127,7 @@ static int refuse_loop(const char *path, struct ctl_order *o)
 
 	while (d && !rc && (e = readdir(d)))
 		if (!strncmp(e->d_name, "loop", 4) &&
-		    loop_is_on(e->d_name, path)) {
+		    loop_is_on(e->d_name, s)) {
 			rc = -EBUSY;
 			snprintf(o->text, sizeof(o->text),
 				 "/dev/%.32s uses the disk and would write old "
@@ -154,7 +188,7 @@ static void obey(struct order *w)
 
 	o->result = 0;
 	if (o->verb == CTL_SNAPSHOT_APPLY)
-		o->result = refuse_loop(w->s->disk_path, o);
+		o->result = refuse_loop(w->s, o);
 	if (o->verb == CTL_SNAPSHOT_APPLY && !o->result)
 		/* what cannot be saved would be lost anyway */
 		(void)!own_sync(w->s->own);

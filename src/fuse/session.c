@@ -29,7 +29,6 @@
 struct session {
 	struct opts *o;
 	struct ops_server server;
-	char *disk_path;
 	dev_t below; /* the device of what the mount covers */
 	struct fuse_session *se;
 	struct ready ready;
@@ -348,12 +347,6 @@ static int bring_up(struct session *s, struct err *err)
 	if (rc)
 		return rc;
 	attach_setup(&s->server, s->o, s->layout);
-	if (asprintf(&s->disk_path, "%s%s", s->o->mountpoint,
-		     s->layout == NODE_LAYOUT_FOLDER ? "/" NODE_DISK_NAME :
-						       "") < 0) {
-		s->disk_path = NULL;
-		return err_set(err, -ENOMEM, "out of memory");
-	}
 	if (!stat(s->o->mountpoint, &st))
 		s->below = st.st_dev;
 	rc = attach_new(&s->se, &s->server, s->o, err);
@@ -361,7 +354,6 @@ static int bring_up(struct session *s, struct err *err)
 		rc = attach_mount(s->se, s->o, err);
 	s->mounted = !rc;
 	s->server.se = s->se;
-	s->server.disk_path = s->disk_path;
 	return rc;
 }
 
@@ -402,7 +394,6 @@ enum session_status session_run(struct opts *opts,
 			   .parent = -1 },
 	};
 	struct err err = { "" };
-	enum session_status status;
 	int forked = 0;
 	int code = 0;
 
@@ -423,7 +414,5 @@ enum session_status session_run(struct opts *opts,
 	if (forked > 0)
 		return (enum session_status)code;
 	keys_keep(&opts->keys);
-	status = run(&s);
-	free(s.disk_path);
-	return status;
+	return run(&s);
 }

@@ -112,6 +112,13 @@ if [ "$(id -u)" = 0 ] && losetup -f >/dev/null 2>&1; then
 	[ "$(stat -c %s mnt)" = $((20 << 20)) ] || fail "applied all the same"
 	"$RAWCOW" snapshot -c beside mnt
 	losetup -d "$loop"
+	# also if it knows the disk by another path
+	: >bound
+	mount --bind mnt bound
+	loop=$(losetup -f --show bound)
+	umount -l bound
+	refuses "$loop.*detach" "$RAWCOW" snapshot -a small mnt
+	losetup -d "$loop"
 	wait_for 5 "$RAWCOW" snapshot -a small mnt 2>/dev/null
 	umount_wait mnt
 	check_clean img
