@@ -134,10 +134,15 @@ static int64_t seconds_now(void)
 	return t.tv_sec;
 }
 
+void ops_note_use(struct ops_server *s)
+{
+	atomic_store(&s->used, seconds_now());
+}
+
 void ops_count_open(struct ops_server *s, bool write, int by)
 {
 	/* first: who sees no file open must see since when [ops_idle_seconds] */
-	atomic_store(&s->used, seconds_now());
+	ops_note_use(s);
 	atomic_fetch_add(&s->opens, (unsigned)by);
 	if (write)
 		atomic_fetch_add(&s->writers, (unsigned)by);
@@ -377,7 +382,7 @@ void ops_server_init(struct ops_server *s)
 	atomic_init(&s->kernel_writeback, false);
 	atomic_init(&s->writers, 0);
 	atomic_init(&s->opens, 0);
-	atomic_init(&s->used, seconds_now());
+	atomic_init(&s->used, 0);
 	atomic_init(&s->fixing_size, false);
 	atomic_init(&s->lost, 0);
 }

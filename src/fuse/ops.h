@@ -44,8 +44,9 @@ struct ops_server {
 	struct textfiles open_texts;
 	atomic_bool kernel_writeback; /* the kernel has it on */
 	atomic_uint opens;	      /* open handles of files */
-	_Atomic int64_t used;	      /* when the last one was opened or
-					 closed: seconds, monotonic */
+	_Atomic int64_t used;	      /* when the last one was opened or closed,
+					 or the mount got ready: seconds,
+					 monotonic */
 	atomic_uint writers;	      /* open handles that may write */
 	atomic_bool fixing_size;      /* a job will */
 	atomic_int lost; /* why the kernel could not write a page; 0 */
@@ -57,6 +58,8 @@ extern const struct fuse_lowlevel_ops ops_table;
 void ops_server_init(struct ops_server *s);
 void ops_server_fini(struct ops_server *s);
 
+/* The time of ops_idle_seconds() begins anew. */
+void ops_note_use(struct ops_server *s);
 /* For how long no file has been open. */
 uint64_t ops_idle_seconds(struct ops_server *s);
 /* A file was opened (BY 1) or closed (-1), WRITE: so that it may write the

@@ -117,6 +117,7 @@ static void on_ready(void *arg, int rc, const struct err *failure)
 	struct err err = *failure;
 
 	if (!rc) {
+		ops_note_use(&s->server);
 		atomic_store(&s->server.nodes.ready, true);
 		rc = ready_announce(&s->ready, &err);
 	}
