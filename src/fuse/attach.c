@@ -127,15 +127,27 @@ int attach_new(struct fuse_session **out, struct ops_server *server,
 	return 0;
 }
 
-int attach_mount(struct fuse_session *se, const struct opts *o,
-		 struct err *err)
+int attach_check(const struct opts *o, struct err *err)
 {
+	struct ops_server nobody = { .readonly = o->img.readonly };
+	struct fuse_session *se;
+	int rc;
+
 	if ((o->allow_other || o->allow_root) && !user_may_allow_other())
 		return err_set(err, -EPERM, "-o allow_other and allow_root "
 			       "need the line user_allow_other in "
 			       "/etc/fuse.conf");
 	if (access("/dev/fuse", F_OK) < 0)
 		return err_set_sys(err, -errno, "/dev/fuse (modprobe fuse?)");
+	rc = attach_new(&se, &nobody, o, err);
+	if (!rc)
+		fuse_session_destroy(se);
+	return rc;
+}
+
+int attach_mount(struct fuse_session *se, const struct opts *o,
+		 struct err *err)
+{
 	if (fuse_session_mount(se, o->mountpoint) < 0)
 		return err_set(err, -EIO, "cannot mount on %s%s",
 			       o->mountpoint, fuselog_complaint());

@@ -19,7 +19,13 @@ void attach_setup(struct ops_server *v, const struct opts *o,
 int attach_new(struct fuse_session **out, struct ops_server *server,
 	       const struct opts *o, struct err *err);
 
-/* Mount SE at O->mountpoint. -EPERM, -ENOENT (no /dev/fuse), -EIO, with text. */
+/*
+ * Would these two succeed, as far as can be said before the image is opened?
+ * -EPERM, -ENOENT (no /dev/fuse), or as attach_new(), with text.
+ */
+int attach_check(const struct opts *o, struct err *err);
+
+/* Mount SE at O->mountpoint. -EIO, with text. */
 int attach_mount(struct fuse_session *se, const struct opts *o,
 		 struct err *err);
 

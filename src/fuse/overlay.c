@@ -159,23 +159,25 @@ static int open_over(struct image **out, const struct opts *o,
 	return image_open_file(out, f, &img, err);
 }
 
-int overlay_open(struct image **out, const struct opts *o, struct err *err)
+int overlay_open(struct image **out, const struct opts *o, bool *fresh,
+		 struct err *err)
 {
 	struct base b = { 0 };
 	struct hostfile *f;
-	bool fresh = false;
 	int r = look_at_base(o, &b, err);
 
+	*fresh = false;
 	if (r < 0)
 		return r;
-	r = o->cow_file ? open_named(o, &f, &b, &fresh, err)
+	r = o->cow_file ? open_named(o, &f, &b, fresh, err)
 			: open_nameless(o, &f, &b, err);
 	if (r == 0) {
 		r = open_over(out, o, f, &b, err);
 		if (r < 0)
 			hostfile_close(f);
-		if (r < 0 && r != -EAGAIN && fresh)
+		if (r < 0 && r != -EAGAIN && *fresh)
 			unlink(o->cow_file);
+		*fresh &= r == 0;
 	}
 	secret_free(b.random);
 	return r;

@@ -12,6 +12,7 @@
  * it is missing or empty and continued if the image is its backing file; or,
  * without a name, a file that vanishes with the mount. Errors as image_open(),
  * with text; -EEXIST: the file is something else. A file that was made here
- * is removed again on failure.
+ * is removed again on failure, and else noted in *FRESH.
  */
-int overlay_open(struct image **out, const struct opts *o, struct err *err);
+int overlay_open(struct image **out, const struct opts *o, bool *fresh,
+		 struct err *err);

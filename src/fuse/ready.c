@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/mem.h"
+
 void ready_reserve_stdio(void)
 {
 	int fd;
@@ -111,6 +113,23 @@ int ready_fork(struct ready *r, int *status)
 	close(fds[1]);
 	*status = wait_for_child(fds[0], pid);
 	return 1;
+}
+
+int ready_check(const struct ready *r, struct err *err)
+{
+	autofree char *dir = NULL;
+	char *slash;
+
+	if (!r->pidfile || !access(r->pidfile, W_OK))
+		return 0;
+	dir = errno == ENOENT ? strdup(r->pidfile) : NULL;
+	slash = dir ? strrchr(dir, '/') : NULL;
+	if (slash) {
+		slash[slash == dir] = '\0';
+		if (!access(dir, W_OK | X_OK))
+			return 0;
+	}
+	return err_set_sys(err, -errno, "pid file %s", r->pidfile);
 }
 
 static int write_pidfile(struct ready *r, struct err *err)

@@ -18,6 +18,9 @@ struct ready {
 /* Have descriptors 0 to 2 open, so that no image ever gets one of them. */
 void ready_reserve_stdio(void);
 
+/* Can the pid file be made, as far as can be said? -errno, with text. */
+int ready_check(const struct ready *r, struct err *err);
+
 /*
  * Fork. The child returns 0 and goes on; the parent returns 1 once the child
  * is ready or has ended, with the exit status for the shell in *STATUS; a signal

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "core/admin/repair.h"
@@ -38,6 +39,7 @@ struct session {
 	atomic_int startup_rc; /* of what the own thread did before ready */
 	int end_rc; /* of what the thread of signals saved; 0 without it */
 	int unmount_rc;
+	bool fresh; /* the overlay was made for this session */
 };
 
 static void print_error(const struct err *err)
@@ -64,7 +66,7 @@ static int open_image(struct session *s, struct err *err)
 	/* Finding the key may take long: until then a signal just ends it. */
 	if (s->o->cow)
 		signals_block();
-	rc = s->o->cow ? overlay_open(&s->server.img, s->o, err) :
+	rc = s->o->cow ? overlay_open(&s->server.img, s->o, &s->fresh, err) :
 			 image_open(&s->server.img, s->o->image, &s->o->img,
 				    err);
 	signals_block();
@@ -343,6 +345,11 @@ static int bring_up(struct session *s, struct err *err)
 	int rc = mountpoint_check(s->o->mountpoint, s->o->nonempty, &s->layout,
 				  err);
 
+	/* opening may repair the image, or make an overlay */
+	if (!rc)
+		rc = ready_check(&s->ready, err);
+	if (!rc)
+		rc = attach_check(s->o, err);
 	if (!rc)
 		rc = open_image(s, err);
 	if (rc)
@@ -377,6 +384,8 @@ static enum session_status run(struct session *s)
 	else
 		serve(s);
 	not_saved = tear_down(s);
+	if ((rc || atomic_load(&s->startup_rc)) && s->fresh)
+		unlink(s->o->cow_file);
 	ops_server_fini(&s->server);
 	if (not_saved)
 		return SESSION_NOT_SAVED;

@@ -71,6 +71,12 @@ refuses_mount "chain|64" c64 mnt -o cow=new.qcow2
 refuses_mount "nosuch" img mnt -o cow=nosuch/over
 refuses_mount "nosuch" nosuch mnt -o cow=new.qcow2
 [ ! -e new.qcow2 ] || fail "an overlay over nothing is left"
+refuses_mount "pid file" img mnt -o cow=new.qcow2 --pidfile "$tmp/nosuch/pid"
+[ ! -e new.qcow2 ] || fail "an overlay of no mount is left"
+if [ ! -e /sys/fs/selinux ]; then # what the kernel refuses
+	refuses_mount "cannot mount" img mnt -o cow=new.qcow2,context=nosuch
+	[ ! -e new.qcow2 ] || fail "an overlay that is not mounted is left"
+fi
 
 # two that begin at once: the one that comes too late leaves the other its file
 if can_inject; then

@@ -26,6 +26,11 @@ for o in ro norecovery; do
 done
 grep -q "check -r all" err || fail "no line names the command: $(cat err)"
 
+# Nor is it changed for a mount that cannot be.
+cp dirty img
+refuses_mount "pid file" img mnt --pidfile "$tmp/none/pid"
+[ "$sum" = "$(sum_of img)" ] || fail "repaired, and not mounted"
+
 # To be written: first repaired.
 cp dirty img
 mount_image img mnt 2>err
