@@ -178,8 +178,6 @@ int mountpoint_check(const char *path, bool nonempty,
 	struct stat st;
 
 	*layout = NODE_LAYOUT_FOLDER;
-	if (!strncmp(path, "/dev/fd/", 8))
-		return 0;
 	if (stat(path, &st) < 0 && errno == ENOTCONN)
 		return err_set(err, -ENOTCONN, "mount point %s: the server of "
 			       "the mount there is gone; run: fusermount3 -uz %s",

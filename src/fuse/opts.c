@@ -231,11 +231,12 @@ static int set_operands(struct opts *o, int n, char **arg, struct err *err)
 	rc = resolve(&o->image, "image", arg[0], err);
 	if (rc)
 		return rc;
-	/* mount.fuse3 -o drop_privileges mounts first and passes the device */
-	if (!strncmp(arg[1], "/dev/fd/", 8)) {
-		o->mountpoint = strdup(arg[1]);
-		return o->mountpoint ? 0 : err_set(err, -ENOMEM, "out of memory");
-	}
+	/* we use our mount ourselves, and must know where it is */
+	if (!strncmp(arg[1], "/dev/fd/", 8))
+		return err_set(err, -EINVAL, "mount point %s: -o "
+			       "drop_privileges of mount.fuse3 is not supported; "
+			       "take away what it has mounted: fusermount3 -uz",
+			       arg[1]);
 	return resolve(&o->mountpoint, "mount point", arg[1], err);
 }
 

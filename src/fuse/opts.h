@@ -31,7 +31,7 @@ struct opts {
 	bool helper; /* called by mount(8): its exit codes, its letters */
 	bool sloppy; /* helper: ignore options that are not known */
 	char *image;	  /* absolute */
-	char *mountpoint; /* absolute, no symbolic links; or /dev/fd/N */
+	char *mountpoint; /* absolute, no symbolic links */
 	bool foreground, debug, single_thread;
 	char *pidfile; /* absolute, or NULL */
 	int ready_fd;  /* -1: none */

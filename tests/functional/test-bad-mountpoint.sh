@@ -22,6 +22,10 @@ umount_wait mnt
 ! is_mounted "$tmp/mnt" || fail "a second mount was left"
 [ "$sum" = "$(sum_of img)" ] || fail "the image was changed"
 
+# What mount.fuse3 -o drop_privileges leaves to the server.
+refuses "drop_privileges" "$RAWCOW" img /dev/fd/5 5<>/dev/fuse
+[ "$sum" = "$(sum_of img)" ] || fail "the image was changed"
+
 mkdir fs
 mount -t tmpfs -o size=4M none fs
 cp img fs/
