@@ -52,6 +52,7 @@ void attach_setup(struct ops_server *v, const struct opts *o,
 	v->readonly = image_readonly(v->img);
 	v->growable = o->growable;
 	v->shrinkable = o->shrinkable;
+	v->max_read = o->max_read;
 	set_cache_mode(v, o->cache);
 	set_nodes(v, o, layout);
 }
@@ -88,12 +89,15 @@ static char *mount_options(const struct ops_server *server,
 {
 	struct opts all = { 0 };
 	char *out = NULL;
+	char max_read[16];
 
+	snprintf(max_read, sizeof(max_read), "%u", o->max_read);
 	if (opts_pass(&all, "nosuid", NULL) || opts_pass(&all, "nodev", NULL) ||
 	    opts_pass(&all, "default_permissions", NULL) ||
 	    opts_pass(&all, "subtype", "rawcow") ||
 	    opts_pass(&all, "fsname", o->image) ||
 	    opts_pass(&all, server->readonly ? "ro" : "rw", NULL) ||
+	    (o->max_read && opts_pass(&all, "max_read", max_read)) ||
 	    (o->allow_other && opts_pass(&all, "allow_other", NULL)) ||
 	    (o->allow_root && opts_pass(&all, "allow_root", NULL)) ||
 	    (o->debug && opts_pass(&all, "debug", NULL)))

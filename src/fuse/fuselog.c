@@ -9,29 +9,44 @@
 #include "base/log.h"
 #include "fuse/fuselib.h"
 
-static char complaint[260]; /* written while there is one thread */
+/* Written while there is one thread. */
+static char complaint[260]; /* the last line */
+static char line[256];	    /* the one that is coming, in pieces */
 static atomic_bool to_log;
 
-static void take_line(enum fuse_log_level level, const char *fmt, va_list ap)
+static void collect(const char *piece)
+{
+	size_t n = strlen(line);
+
+	snprintf(line + n, sizeof(line) - n, "%s", piece);
+	if (!strchr(piece, '\n'))
+		return;
+	line[strcspn(line, "\n")] = '\0';
+	snprintf(complaint, sizeof(complaint), ": %s", line);
+	line[0] = '\0';
+}
+
+static void take_piece(enum fuse_log_level level, const char *fmt, va_list ap)
 	__attribute__((format(printf, 2, 0)));
 
-static void take_line(enum fuse_log_level level, const char *fmt, va_list ap)
+static void take_piece(enum fuse_log_level level, const char *fmt, va_list ap)
 {
-	char line[256];
+	char piece[256];
 
-	vsnprintf(line, sizeof(line), fmt, ap);
-	line[strcspn(line, "\n")] = '\0';
-	if (level == FUSE_LOG_DEBUG)
-		fprintf(stderr, "%s\n", line);
-	else if (atomic_load(&to_log))
-		log_limited(LOG_LEVEL_WARN, "%s", line);
-	else
-		snprintf(complaint, sizeof(complaint), ": %s", line);
+	vsnprintf(piece, sizeof(piece), fmt, ap);
+	if (level == FUSE_LOG_DEBUG) {
+		fputs(piece, stderr);
+	} else if (atomic_load(&to_log)) {
+		piece[strcspn(piece, "\n")] = '\0';
+		log_limited(LOG_LEVEL_WARN, "%s", piece);
+	} else {
+		collect(piece);
+	}
 }
 
 void fuselog_init(void)
 {
-	fuse_set_log_func(take_line);
+	fuse_set_log_func(take_piece);
 }
 
 const char *fuselog_complaint(void)

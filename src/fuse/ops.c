@@ -69,6 +69,7 @@ static void op_init(void *arg, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_SPLICE_READ, false);
 	want(conn, FUSE_CAP_SPLICE_WRITE, false);
 	want(conn, FUSE_CAP_SPLICE_MOVE, false);
+	conn->max_read = s->max_read;
 	conn->max_write = OPS_WRITE_MAX;
 	conn->time_gran = 1;
 }

@@ -33,6 +33,7 @@ struct ops_server {
 	bool readonly;
 	bool writeback; /* asked for; the kernel's write-back cache */
 	bool direct_io;
+	unsigned max_read; /* as libfuse was told [opts.h] */
 	bool flush_each_write;
 	bool growable; /* a larger size makes the image larger */
 	bool shrinkable; /* and a smaller one smaller */

@@ -49,6 +49,7 @@ struct opts {
 	char *cow_file; /* absolute; NULL: one that vanishes */
 	unsigned commit_interval; /* seconds */
 	unsigned max_threads;
+	unsigned max_read; /* bytes of a request; 0: as the kernel likes */
 	bool clone_fd;
 	unsigned busy_poll; /* microseconds; 0: never */
 	bool nonempty;

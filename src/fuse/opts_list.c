@@ -5,6 +5,7 @@
 #include "fuse/opts.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,16 +133,18 @@ static const struct opts_item items[] = {
 	SIMPLE("exec", pass_on), SIMPLE("noexec", pass_on),
 	SIMPLE("sync", pass_on), SIMPLE("async", pass_on),
 	SIMPLE("dirsync", pass_on), SIMPLE("atime", pass_on),
-	SIMPLE("noatime", pass_on), SIMPLE("diratime", pass_on),
-	SIMPLE("nodiratime", pass_on), SIMPLE("relatime", pass_on),
-	SIMPLE("norelatime", pass_on), SIMPLE("strictatime", pass_on),
-	SIMPLE("nostrictatime", pass_on), SIMPLE("lazytime", pass_on),
-	SIMPLE("nolazytime", pass_on), SIMPLE("max_read", pass_on),
+	SIMPLE("noatime", pass_on), NUMBER("max_read", max_read, 0, UINT_MAX),
 	SIMPLE("default_permissions", swallow), SIMPLE("fsname", pass_on),
 	SIMPLE("subtype", swallow),
 	SIMPLE("auto_unmount", pass_on), SIMPLE("context", pass_on),
 	SIMPLE("fscontext", pass_on), SIMPLE("defcontext", pass_on),
 	SIMPLE("rootcontext", pass_on),
+
+	/* the kernel never changes times of access here, and libfuse refuses some */
+	SIMPLE("diratime", swallow), SIMPLE("nodiratime", swallow),
+	SIMPLE("relatime", swallow), SIMPLE("norelatime", swallow),
+	SIMPLE("strictatime", swallow), SIMPLE("nostrictatime", swallow),
+	SIMPLE("lazytime", swallow), SIMPLE("nolazytime", swallow),
 
 	/* fstab's, of no meaning to a file system */
 	SIMPLE("defaults", swallow), SIMPLE("auto", swallow),

@@ -28,6 +28,26 @@ for opts in rw cache=writeback cache=writethrough cache=none cache=directsync \
 	same_content img raw
 done
 
+# Those of the kernel and of fstab, of which only a few can be seen.
+for opts in suid,dev,exec,sync,dirsync,atime nosuid,nodev,noexec,async,noatime \
+	diratime,relatime,strictatime,lazytime \
+	nodiratime,norelatime,nostrictatime,nolazytime \
+	defaults,auto,user,users,owner,group,nofail,_netdev,comment=c,x-a.b=c \
+	noauto,nouser,X-mount.mkdir,max_read=65536 max_read=0; do
+	mount_image img mnt -o "ro,$opts"
+	same_file mnt raw
+	umount_wait mnt
+done
+if command -v fusermount3 >/dev/null; then
+	mount_image img mnt -o auto_unmount
+	umount_wait mnt
+fi
+[ -e /sys/fs/selinux ] ||
+	for opts in context fscontext defcontext rootcontext; do
+		refuses_mount "cannot mount" img mnt -o $opts=nosuch # the kernel does
+	done
+refuses_mount "max_read" img mnt -o max_read=x
+
 # -o repeated, and before the names
 "$RAWCOW" -o cache=none -o ro img mnt
 same_file mnt raw
