@@ -220,9 +220,23 @@ void ready_notify(const char *state)
 	close(fd);
 }
 
+/* Another server may have been started with the same file since. */
+static bool pidfile_is_ours(const struct ready *r)
+{
+	FILE *f = fopen(r->pidfile, "re");
+	int pid = 0;
+
+	if (!f)
+		return false;
+	if (fscanf(f, "%d", &pid) != 1)
+		pid = 0;
+	fclose(f);
+	return pid == (int)getpid();
+}
+
 void ready_end(struct ready *r)
 {
-	if (r->pidfile_made)
+	if (r->pidfile_made && pidfile_is_ours(r))
 		unlink(r->pidfile);
 	r->pidfile_made = false;
 }

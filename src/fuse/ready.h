@@ -36,5 +36,5 @@ int ready_announce(struct ready *r, struct err *err);
 /* Tell systemd, if it listens. */
 void ready_notify(const char *state);
 
-/* Remove the pid file. */
+/* Remove the pid file, if it still names this process. */
 void ready_end(struct ready *r);

@@ -126,8 +126,10 @@ static void on_ready(void *arg, int rc, const struct err *failure)
 	if (!rc)
 		return;
 	atomic_store(&s->startup_rc, rc);
-	if (!signals_over(&s->signals))
-		print_error(&err);
+	if (signals_over(&s->signals))
+		err_set(&err, rc, "%s: unmounted before the disk could be used",
+			s->o->mountpoint);
+	print_error(&err);
 	/* the rest is done as if the user had given up */
 	signals_raise();
 }

@@ -16,6 +16,26 @@ umount_wait mnt
 wait_for 5 gone "$pid" || fail "$pid still runs after rawcow umount"
 [ ! -e pidfile ] || fail "the pidfile was left"
 
+# Not the file of another server that was started with it since.
+mount_image img mnt --pidfile "$PWD/pidfile"
+echo 1 >pidfile
+umount_wait mnt
+[ "$(cat pidfile)" = 1 ] || fail "the pidfile of another process was removed"
+rm pidfile
+
+# Unmounted before it is ready: a line, as for each failure.
+if [ "$(id -u)" = 0 ] && can_inject; then
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 strace -f -qq -o /dev/null \
+		-P "$tmp/mnt" -e trace=openat \
+		-e inject=openat:delay_enter=700000 "$RAWCOW" -f img mnt 2>err &
+	pid=$!
+	at_end_kill $pid
+	wait_for 10 is_mounted "$tmp/mnt" || fail "no mount: $(cat err)"
+	umount mnt
+	! wait $pid || fail "exit 0, but it never was ready"
+	[ "$(grep -c . err)" = 1 ] || fail "not one line: $(cat err)"
+fi
+
 mkfifo fifo
 exec 9<>fifo
 mount_image img mnt --ready-fd 9
