@@ -298,9 +298,54 @@ void ops_tree_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		order_rmdir(s, req, name);
 }
 
+/* What is there is all there can be. */
+static void refuse(fuse_req_t req)
+{
+	reply_status(req, server_of(req)->readonly ? -EROFS : -EPERM);
+}
+
 void ops_tree_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
 	(void)parent;
 	(void)name;
-	reply_status(req, server_of(req)->readonly ? -EROFS : -EPERM);
+	refuse(req);
+}
+
+void ops_tree_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
+		    mode_t mode, dev_t rdev)
+{
+	(void)parent;
+	(void)name;
+	(void)mode;
+	(void)rdev;
+	refuse(req);
+}
+
+void ops_tree_symlink(fuse_req_t req, const char *to, fuse_ino_t parent,
+		      const char *name)
+{
+	(void)to;
+	(void)parent;
+	(void)name;
+	refuse(req);
+}
+
+void ops_tree_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
+		   const char *name)
+{
+	(void)ino;
+	(void)parent;
+	(void)name;
+	refuse(req);
+}
+
+void ops_tree_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
+		     fuse_ino_t to_parent, const char *to, unsigned flags)
+{
+	(void)parent;
+	(void)name;
+	(void)to_parent;
+	(void)to;
+	(void)flags;
+	refuse(req);
 }

@@ -20,6 +20,14 @@ void ops_tree_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
 		    mode_t mode);
 void ops_tree_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
 void ops_tree_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void ops_tree_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
+		    mode_t mode, dev_t rdev);
+void ops_tree_symlink(fuse_req_t req, const char *to, fuse_ino_t parent,
+		      const char *name);
+void ops_tree_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
+		   const char *name);
+void ops_tree_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
+		     fuse_ino_t to_parent, const char *to, unsigned flags);
 
 /* A file that is not the disk (ops_beside.c). */
 void ops_tree_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);

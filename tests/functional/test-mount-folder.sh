@@ -15,7 +15,11 @@ same_file "$disk" raw
 [ "$(stat -c %s "$disk")" = "$(stat -c %s raw)" ] || fail "wrong size"
 both write 1000001 2000000 5
 same_file "$disk" raw
-! touch mnt/new 2>/dev/null || fail "a file was created"
+for cmd in 'touch mnt/new' 'ln -s x mnt/new' "ln $disk mnt/new" \
+	"mv $disk mnt/new" "mkfifo mnt/new"; do
+	! $cmd 2>err || fail "done: $cmd"
+	grep -q "not permitted" err || fail "$(cat err)"
+done
 ! mkdir mnt/dir 2>/dev/null || fail "a folder was created"
 ! rm -f "$disk" 2>/dev/null || fail "the disk was removed"
 ! stat mnt/none 2>/dev/null || fail "a name that is not there"
