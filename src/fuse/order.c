@@ -331,22 +331,43 @@ static int make(struct change *c, struct err *err)
 	return rc;
 }
 
+static int find_made(struct change *c, struct fuse_entry_param *e)
+{
+	struct ops_server *s = c->s;
+	fuse_ino_t ino;
+	int rc = snapdir_refresh(&s->snaps, NULL, NULL);
+
+	if (!rc)
+		rc = snapdir_lookup(&s->snaps, s->snaps.ino, c->name, &ino);
+	return rc ? rc : ops_tree_entry(s, ino, e);
+}
+
+/* A snapshot that cannot be shown has not been made. */
+static void take_back(struct change *c)
+{
+	char name[SNAPNAME_MAX + 1];
+	struct err err = { "" };
+	int rc = -EINVAL;
+
+	if (snapname_unescape(c->name, name))
+		rc = snapshot_delete(c->s->img, name, &err);
+	log_change(c, "taking back", rc, &err);
+}
+
 static void run_mkdir(struct job *job)
 {
 	struct change *c = (struct change *)job;
 	struct ops_server *s = c->s;
 	struct fuse_entry_param e;
 	struct err err = { "" };
-	fuse_ino_t ino;
 	int rc = make(c, &err);
 
 	log_change(c, "mkdir", rc, &err);
-	if (!rc)
-		rc = snapdir_refresh(&s->snaps, NULL, NULL);
-	if (!rc)
-		rc = snapdir_lookup(&s->snaps, s->snaps.ino, c->name, &ino);
-	if (!rc)
-		rc = ops_tree_entry(s, ino, &e);
+	if (!rc) {
+		rc = find_made(c, &e);
+		if (rc)
+			take_back(c);
+	}
 	node_touch(node_get(&s->nodes, s->snaps.ino));
 	if (rc)
 		reply_status(c->req, folder_error(rc));
