@@ -229,6 +229,13 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t len, off_t at,
 		fuse_reply_buf(req, buf, n);
 }
 
+/* A disk has whole sectors, also if the kernel believes to know the size. */
+static void grow_to_write(struct ops_server *s, uint64_t end)
+{
+	if (!grow(s, end) && end % 512 && atomic_load(&s->kernel_writeback))
+		order_widen(s);
+}
+
 /* The kernel does not try it again: who wrote that may hear of it, or not. */
 static void note_lost(struct ops_server *s, const struct fuse_file_info *fi,
 		      int rc)
@@ -271,7 +278,7 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf,
 	int rc;
 
 	if (s->growable && off + len > image_size(s->img))
-		(void)!grow(s, off + len);
+		grow_to_write(s, off + len);
 	do { /* again, if the disk becomes smaller meanwhile */
 		n = inside(s, off, len);
 		rc = image_write(s->img, buf, n, off);
@@ -334,6 +341,12 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t at,
 	bool keep = mode & FALLOC_FL_KEEP_SIZE;
 	int rc;
 
+	if (own_is_sizing(s->own, fuse_req_ctx(req)->pid)) {
+		/* or another one has made it smaller again */
+		reply_status(req, off + (uint64_t)length > image_size(s->img) ?
+					  -EFBIG : 0);
+		return;
+	}
 	/* room for later writes is not promised, so it is not pretended */
 	if (!punch && (mode & ~FALLOC_FL_KEEP_SIZE) != FALLOC_FL_ZERO_RANGE) {
 		reply_status(req, -EOPNOTSUPP);

@@ -62,6 +62,26 @@ void order_fix_size(struct ops_server *s)
 		free(f);
 }
 
+static void run_widen(struct job *job)
+{
+	struct fix *f = (struct fix *)job;
+
+	own_widen(f->s->own);
+	free(f);
+}
+
+void order_widen(struct ops_server *s)
+{
+	struct fix *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return;
+	f->job.run = run_widen;
+	f->s = s;
+	if (!jobs_add(s->work, &f->job))
+		free(f);
+}
+
 /* --- who must not have the disk --------------------------------------------------- */
 
 /* The file that the loop device NAME stands on, by the path it was given. */

@@ -18,3 +18,8 @@ void order_rmdir(struct ops_server *s, fuse_req_t req, const char *name);
 
 /* A write beyond the end was refused: have the kernel correct its size. */
 void order_fix_size(struct ops_server *s);
+
+/* The disk has got larger than what was written: so shall the file for the kernel.
+ * Never smaller, as order_fix_size() may make it: what programs have written
+ * behind that meanwhile stays. */
+void order_widen(struct ops_server *s);

@@ -299,6 +299,21 @@ void own_fix_size(struct own *own)
 			    strerror(-rc));
 }
 
+void own_widen(struct own *own)
+{
+	uint64_t size = own->setup.size(own->setup.arg);
+	int fd = open_disk(own, O_WRONLY);
+
+	if (fd < 0)
+		return;
+	atomic_store(&own->sizing, gettid());
+	if (fallocate(fd, 0, 0, (off_t)size) < 0 && errno != EFBIG)
+		log_limited(LOG_LEVEL_WARN, "the kernel shows a smaller size of "
+			    "the disk file than it has: %s", strerror(errno));
+	atomic_store(&own->sizing, 0);
+	close(fd);
+}
+
 int own_sync(struct own *own)
 {
 	int fd = open_disk(own, O_RDONLY);

@@ -72,6 +72,10 @@ bool own_is_calling(struct own *own, pid_t thread);
  */
 void own_fix_size(struct own *own);
 
+/* The disk has got larger: tell the kernel, but take nothing away that programs
+ * have written behind its end meanwhile. Waits, as own_fix_size() does. */
+void own_widen(struct own *own);
+
 /* Make the kernel send all dirty pages of the disk; waits, as own_fix_size()
  * does. 0 or -errno; also for an error of before that nobody was told. */
 int own_sync(struct own *own);

@@ -40,6 +40,34 @@ for opts in growable growable,cache=none growable,cache=writethrough; do
 	done
 done
 
+# half a sector: the file has whole ones too, and what is written behind it
+# meanwhile stays
+for place in mnt dir; do
+	rm -f img raw
+	qemu-img create -q -f qcow2 img 1M
+	mount_image img $place -o growable
+	disk=$(disk_of $place)
+	exec 8<>"$disk"
+	truncate -s 1M raw
+	both write 1M 3 1
+	"$HELPERS" fsync "$disk"
+	whole() { [ "$(stat -c %s "$disk")" = $((1048576 + 512)) ]; }
+	wait_for 5 whole || fail "size $(stat -c %s "$disk")"
+	truncate -s 1049088 raw
+	for ((i = 0; i < 50; i++)); do
+		both write $(((1 << 20) + 512 + i * 70001)) 70001 $i
+		"$HELPERS" fsync "$disk" &
+	done
+	wait
+	exec 8>&-
+	umount_wait $place
+	truncate -s %512 raw
+	check_clean img
+	same_content img raw
+	[ "$(qemu-img info --output=json img | jq '."virtual-size"')" = \
+		"$(stat -c %s raw)" ] || fail "size of the image"
+done
+
 # grown while a writer is at work
 rm -f img raw
 qemu-img create -q -f qcow2 img 8M
