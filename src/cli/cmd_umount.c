@@ -12,12 +12,10 @@
 #include <limits.h>
 #include <poll.h>
 #include <pwd.h>
-#include <spawn.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -41,8 +39,6 @@ enum { SAVED = 0, FAILED = 1, NOT_SAVED = 74 };
 #define TOLD_AFTER 3
 #define TIMEOUT 30
 #define TIMEOUT_MAX 86400
-
-extern char **environ;
 
 struct job {
 	const char *path; /* resolved */
@@ -216,26 +212,6 @@ static int ask_commit(struct job *j)
 	return 0;
 }
 
-static int run_fusermount(const char *path)
-{
-	char name[] = "fusermount3";
-	char flag[] = "-u", quiet[] = "-q", end[] = "--";
-	char *copy = strdup(path);
-	char *argv[] = { name, flag, quiet, end, copy, NULL };
-	pid_t pid;
-	int ws = 0;
-	int rc = copy ? posix_spawnp(&pid, name, NULL, NULL, argv, environ) :
-			ENOMEM;
-
-	free(copy);
-	if (rc)
-		return -rc;
-	while (waitpid(pid, &ws, 0) < 0 && errno == EINTR)
-		;
-	/* it does not say why by its status; busy is nearly all there is */
-	return WIFEXITED(ws) && WEXITSTATUS(ws) == 0 ? 0 : -EBUSY;
-}
-
 /* Another one may have been quicker. */
 static bool is_there(const struct job *j)
 {
@@ -246,12 +222,8 @@ static bool is_there(const struct job *j)
 
 static int unmount_once(const struct job *j)
 {
-	int rc;
+	int rc = mountpoint_unmount(j->path, MOUNTPOINT_FREE);
 
-	if (geteuid() != 0)
-		rc = run_fusermount(j->path);
-	else
-		rc = umount2(j->path, UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
 	return rc && is_there(j) ? rc : 0;
 }
 
