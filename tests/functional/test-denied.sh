@@ -6,7 +6,7 @@
 requires root fuse qemu-img setpriv helpers
 
 oracle=raw
-bare=(setpriv --inh-caps=-all --bounding-set=-dac_override,-dac_read_search)
+bare=(setpriv --inh-caps=-all "--bounding-set=-dac_override,-dac_read_search")
 "${bare[@]}" true 2>/dev/null || skip "capabilities cannot be dropped"
 
 for place in dir file; do
@@ -32,9 +32,9 @@ for place in dir file; do
 		"$RAWCOW" snapshot -c s $place || fail "$place $opts: snapshot"
 		[ "$(stat -c %u:%a "$disk" $place)" = "$had" ] ||
 			fail "$place $opts: $(stat -c %u:%a "$disk" $place), not $had"
-		head -c 1M /dev/urandom >tail
-		cat tail >&8
-		dd if=tail of=raw bs=1M seek=1 conv=notrunc status=none
+		head -c 1M /dev/urandom >last
+		cat last >&8
+		dd if=last of=raw bs=1M seek=1 conv=notrunc status=none
 		kill -TERM $pid
 		wait $pid || fail "$place $opts: exit $?: $(cat err)"
 		exec 8>&-

@@ -47,8 +47,8 @@ for place in dir file; do
 		fail "$place: no snapshot in the image"
 	qemu-img convert -U -l s -O raw img had
 	same_file had raw
-	head -c 1M /dev/urandom | tee tail >&8
-	dd if=tail of=raw bs=1M seek=3 conv=notrunc status=none
+	head -c 1M /dev/urandom | tee last >&8
+	dd if=last of=raw bs=1M seek=3 conv=notrunc status=none
 	ends 0
 	[ -z "$(mounts_below "$tmp")" ] || fail "left: $(mounts_below "$tmp")"
 
