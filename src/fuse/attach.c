@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +160,13 @@ int attach_mount(struct fuse_session *se, const struct opts *o,
 	return 0;
 }
 
+bool attach_is_connected(struct fuse_session *se)
+{
+	struct pollfd p = { .fd = fuse_session_fd(se) };
+
+	return poll(&p, 1, 0) >= 0 && !(p.revents & (POLLERR | POLLNVAL));
+}
+
 /* libfuse unmounts by name, unless it sees that the connection is gone: put
  * something in its place that looks so. */
 static void disconnect(struct fuse_session *se)
@@ -178,26 +187,33 @@ static bool lies_on_top(dev_t dev, const char *path)
 	return mountpoint_find(path, &mp) && mp.dev == dev;
 }
 
-/* Wherever else it is by now; nobody answers there any more. Those that cannot be
- * taken away are left: their number. */
-static unsigned unmount_rest(dev_t dev)
+/* Those that cannot be taken away are left: their number. The device is ours only
+ * while we are connected: the next mount of anybody gets the same number. */
+static unsigned unmount_all(struct fuse_session *se, dev_t dev)
 {
 	char path[PATH_MAX];
 	unsigned left = 0;
 
-	while (mountpoint_nth(dev, left, path))
-		if (!lies_on_top(dev, path) ||
-		    mountpoint_unmount(path, MOUNTPOINT_LAZY) < 0)
+	while (mountpoint_nth(dev, left, path)) {
+		bool on_top = lies_on_top(dev, path);
+
+		if (!attach_is_connected(se))
+			return 0;
+		if (!on_top || mountpoint_unmount(path, MOUNTPOINT_LAZY) < 0)
 			left++;
+	}
 	return left;
 }
 
-int attach_unmount(struct fuse_session *se, const struct opts *o, dev_t dev)
+int attach_unmount(struct fuse_session *se, dev_t dev)
 {
+	unsigned left = 0;
+
 	/* without /proc the name is all there is */
-	if (dev && !lies_on_top(dev, o->mountpoint) &&
-	    !access("/proc/self/mountinfo", R_OK))
+	if (dev && !access("/proc/self/mountinfo", R_OK)) {
+		left = unmount_all(se, dev);
 		disconnect(se);
+	}
 	fuse_session_unmount(se);
-	return dev && unmount_rest(dev) ? -EBUSY : 0;
+	return left ? -EBUSY : 0;
 }

@@ -29,9 +29,13 @@ int attach_check(const struct opts *o, struct err *err);
 int attach_mount(struct fuse_session *se, const struct opts *o,
 		 struct err *err);
 
+/* Has the kernel a mount of SE, or somebody who still uses one? Once it has not,
+ * the device's number may be that of another mount. */
+bool attach_is_connected(struct fuse_session *se);
+
 /*
  * Take the mount of device DEV (0: not known) away, wherever it is by now, and end
  * the connection: what the kernel still asks fails. A mount that stands in its
  * place by now stays; -EBUSY: so does ours, below that.
  */
-int attach_unmount(struct fuse_session *se, const struct opts *o, dev_t dev);
+int attach_unmount(struct fuse_session *se, dev_t dev);

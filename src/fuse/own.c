@@ -118,6 +118,9 @@ static int open_at(struct own *own, const char *place, int flags)
 		rc = -errno;
 	else if (dev ? st.st_dev != dev : st.st_dev == own->setup.below)
 		rc = -ENOTCONN;
+	/* last: then the number was ours when it was looked at */
+	else if (!own->setup.connected(own->setup.arg))
+		rc = -ENOTCONN;
 	if (rc)
 		close(fd);
 	return rc ? rc : fd;

@@ -37,6 +37,8 @@ struct own_setup {
 	/* answer REQ, now that dirty pages were sent (SENT) or could not be */
 	void (*seek)(void *arg, fuse_req_t req, uint64_t off, int whence,
 		     bool sent);
+	/* is the device's number still the mount's? */
+	bool (*connected)(void *arg);
 	/* have the kernel send what it holds of the disk, without using the
 	 * mount: slower. 0 or -errno */
 	int (*fetch)(void *arg);

@@ -149,6 +149,13 @@ static uint64_t on_size(void *arg)
 	return image_size(s->server.img);
 }
 
+static bool on_connected(void *arg)
+{
+	struct session *s = arg;
+
+	return attach_is_connected(s->se);
+}
+
 static int on_fetch(void *arg)
 {
 	struct session *s = arg;
@@ -168,6 +175,7 @@ static int start_own(struct session *s)
 		.writeback = s->server.writeback,
 		.ready = on_ready,
 		.seek = on_seek,
+		.connected = on_connected,
 		.fetch = on_fetch,
 		.arg = s,
 	};
@@ -310,7 +318,7 @@ static int close_image(struct session *s)
 static void unmount(struct session *s)
 {
 	s->unmount_rc = attach_unmount(
-		s->se, s->o, s->own_started ? own_dev(s->server.own) : 0);
+		s->se, s->own_started ? own_dev(s->server.own) : 0);
 	if (s->unmount_rc)
 		log_line(LOG_LEVEL_ERROR, "%s: another mount covers this one, "
 			 "which stays, without a server: unmount both",

@@ -69,3 +69,27 @@ for place in dir file; do
 	umount -l pa/$place
 	ends 0
 done
+
+# Taken away while the server does not look, so that the next mount, which is
+# another server's, has the number of its device: that one stays.
+for i in 1 2; do
+	qemu-img create -q -f qcow2 img$i 64M
+	: >mnt$i
+done
+mount_pid img1 mnt1
+first=$daemon
+dev=$(stat -c %d mnt1)
+go_on() { kill -CONT "$first" 2>/dev/null; }
+cleanup_fn go_on
+kill -STOP "$first"
+umount mnt1
+mount_pid img2 mnt2
+again=$(stat -c %d mnt2)
+go_on
+wait_for 10 gone "$first" || fail "the first server goes on"
+is_mounted "$tmp/mnt2" || fail "it took away the mount of another server"
+"$HELPERS" write mnt2 1M 1M 1
+umount_wait mnt2
+check_clean img2
+# other mounts of this machine may have been quicker
+[ "$dev" = "$again" ] || say "the second mount had another device"
