@@ -5,10 +5,10 @@
  * width, extended L2 entries, compression, backing file, data file,
  * encryption, bitmap), made by one of the two programs, and some steps: writes,
  * zeroes, discards, compressed writes, snapshots made, applied and deleted,
- * other sizes. After each step `qemu-img check` and rawcow's check must find
- * neither errors nor leaks, both programs must read what plain memory has, and
- * a bitmap must mark what was written; at the end the snapshots are compared as
- * well.
+ * other sizes. After each step rawcow's check must find neither errors nor leaks,
+ * rawcow must read what plain memory has, and a bitmap must mark what was
+ * written; after rawcow's steps and at the end `qemu-img check` and QEMU's
+ * reading must agree; at the end the snapshots are compared as well.
  *
  * usage: histories [--first I] [--count N] [--steps N] [--verbose]
  */

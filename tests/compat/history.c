@@ -577,10 +577,10 @@ int history_verify(struct history *h, bool qemu_wrote, bool all)
 {
 	const char *check[] = {"check", "-q", NULL};
 
-	if (history_qemu(h, "qemu-img", check, NULL) || own_check() ||
-	    own_content(h))
+	if (own_check() || own_content(h))
 		return -1;
-	if ((!qemu_wrote || all) && qemu_content(h))
+	if ((!qemu_wrote || all) &&
+	    (history_qemu(h, "qemu-img", check, NULL) || qemu_content(h)))
 		return -1;
 	for (int i = 0; all && i < HISTORY_SNAPS; i++) {
 		const struct history_snap *s = &h->snap[i];

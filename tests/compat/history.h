@@ -104,6 +104,7 @@ int history_close(struct history *h);
 int history_qemu(struct history *h, const char *prog, const char *const args[],
 		 const char *last);
 
-/* Both checks find nothing, and both programs read what the oracle has. With
- * ALL QEMU reads as well after its own step, and every snapshot is compared. */
+/* rawcow's check finds nothing, and it reads what the oracle has; QEMU as well,
+ * unless the step was its own and not ALL. With ALL every snapshot is compared,
+ * too. */
 int history_verify(struct history *h, bool qemu_wrote, bool all);
