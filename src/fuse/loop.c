@@ -120,7 +120,9 @@ static void poll_end(struct loop *l, const struct worker *w)
 static void poll_begin(struct loop *l, struct worker *w)
 {
 	lock_take(&l->lock);
-	if (!atomic_load(&l->poller) && !is_over(l) && has_cpus()) {
+	if (!has_cpus()) {
+		pace_ended(&l->pace, 0); /* or it is asked at each request */
+	} else if (!atomic_load(&l->poller) && !is_over(l)) {
 		atomic_store(&w->polled, 0);
 		atomic_store(&l->poller, w);
 		set_nonblock(l, true);
