@@ -453,7 +453,7 @@ static int get_plan(struct plan *p, int argc, char **argv)
 {
 	const char *scale = getenv("RAWCOW_TEST_SCALE");
 
-	*p = (struct plan){ .count = 2000, .steps = 4 };
+	*p = (struct plan){ .count = 1500, .steps = 4 };
 	if (scale && !strcmp(scale, "small"))
 		p->count = 24;
 	if (scale && !strcmp(scale, "full"))
