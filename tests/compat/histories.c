@@ -27,7 +27,6 @@
 #include "tests/compat/history.h"
 
 #define OPS 3 /* of one step at most */
-#define WORKERS 2
 
 enum op { OP_WRITE, OP_ZERO, OP_UNMAP, OP_COMPRESSED };
 
@@ -391,6 +390,7 @@ static int run(uint64_t i, unsigned steps, bool verbose)
 struct plan {
 	uint64_t first, count;
 	unsigned steps;
+	unsigned workers; /* one where other tests run beside it */
 	bool verbose;
 };
 
@@ -402,7 +402,7 @@ static const struct {
 	{ 4196, 8 }, /* encrypted data file, disk made larger by QEMU */
 };
 
-/* Every WORKERS-th history from the ME-th on, in a folder of its own. */
+/* What the ME-th worker does, in a folder of its own. */
 static uint64_t work(const struct plan *p, unsigned me)
 {
 	char folder[64];
@@ -412,7 +412,7 @@ static uint64_t work(const struct plan *p, unsigned me)
 	for (size_t i = 0; !p->first && !me && i < sizeof(once) / sizeof(*once);
 	     i++)
 		bad += run(once[i].i, once[i].steps, p->verbose) != 0;
-	for (uint64_t i = me; i < p->count && bad < 10; i += WORKERS)
+	for (uint64_t i = me; i < p->count && bad < 10; i += p->workers)
 		bad += run(p->first + i, p->steps, p->verbose) != 0;
 	if (bad && p->count == 1)
 		printf("files are in %s\n", folder);
@@ -428,7 +428,7 @@ static unsigned run_all(const struct plan *p)
 	int status;
 
 	fflush(NULL);
-	for (unsigned me = 0; me < WORKERS; me++) {
+	for (unsigned me = 0; me < p->workers; me++) {
 		pid_t pid = fork();
 
 		if (pid < 0)
@@ -453,11 +453,13 @@ static int get_plan(struct plan *p, int argc, char **argv)
 {
 	const char *scale = getenv("RAWCOW_TEST_SCALE");
 
-	*p = (struct plan){ .count = 1500, .steps = 4 };
+	*p = (struct plan){ .count = 1500, .steps = 4, .workers = 1 };
 	if (scale && !strcmp(scale, "small"))
 		p->count = 24;
-	if (scale && !strcmp(scale, "full"))
+	if (scale && !strcmp(scale, "full")) {
 		p->count = 10000;
+		p->workers = 2;
+	}
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (o == '?')
 			return -1;
