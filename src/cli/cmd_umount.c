@@ -248,9 +248,9 @@ static int unmount(const struct job *j, struct err *err)
 }
 
 /*
- * After SECONDS the server has not ended. It serves whoever else has
- * the mount, and goes when that does. It is not told to end: it can no longer
- * reach the mount to have the kernel send what programs there have written.
+ * After SECONDS the server has not ended. It serves whoever else has the mount,
+ * and goes when that does. It is not told to end: it can no longer reach the mount
+ * to have the kernel send what programs there have written.
  */
 static int waited(const struct job *j, unsigned seconds, struct err *err)
 {

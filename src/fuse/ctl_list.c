@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "core/image/view.h"
@@ -69,22 +70,13 @@ static int put_all(FILE *f, struct image *img, uint32_t what, struct err *err)
 	}
 }
 
-/* FNV-1a. */
-static uint64_t sum_of(const char *p, size_t len)
-{
-	uint64_t sum = 0xcbf29ce484222325ULL;
-
-	for (size_t i = 0; i < len; i++)
-		sum = (sum ^ (uint8_t)p[i]) * 0x100000001b3ULL;
-	return sum;
-}
-
 static void cut_piece(struct ctl_list *l, const char *all, size_t size)
 {
+	static const uint64_t no_key[2]; /* it need not be a secret */
 	uint64_t off = NUM_MIN(l->offset, (uint64_t)size);
 
 	l->size = size;
-	l->sum = sum_of(all, size);
+	l->sum = hash_keyed(no_key, all, size);
 	l->len = (uint32_t)NUM_MIN(size - off, (uint64_t)CTL_LIST_MAX);
 	memcpy(l->data, all + off, l->len);
 }

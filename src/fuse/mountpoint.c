@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "fuse/loopdev.h"
 
 /* Undo the \ooo of /proc/self/mountinfo, in place. */
 static void unescape(char *s)
@@ -129,9 +130,12 @@ bool mountpoint_find(const char *path, struct mountpoint *out)
 	return found;
 }
 
-bool mountpoint_nth(dev_t dev, unsigned n, char path[PATH_MAX])
+/* The N-th mount of the device DEV in the mount table TABLE, from 0; only mounts
+ * of all of it, if WHOLE. */
+static bool find_dev(const char *table, dev_t dev, bool whole, unsigned n,
+		     char path[PATH_MAX])
 {
-	FILE *f = fopen("/proc/self/mountinfo", "re");
+	FILE *f = fopen(table, "re");
 	autofree char *text = NULL;
 	size_t cap = 0;
 	struct line line;
@@ -141,11 +145,16 @@ bool mountpoint_nth(dev_t dev, unsigned n, char path[PATH_MAX])
 		return false;
 	while (!found && getline(&text, &cap, f) > 0)
 		found = parse_line(text, &line) && line.mp.dev == dev &&
-			!strcmp(line.root, "/") && !n--;
+			(!whole || !strcmp(line.root, "/")) && !n--;
 	fclose(f);
 	if (found)
 		snprintf(path, PATH_MAX, "%s", line.path);
 	return found;
+}
+
+bool mountpoint_nth(dev_t dev, unsigned n, char path[PATH_MAX])
+{
+	return find_dev("/proc/self/mountinfo", dev, true, n, path);
 }
 
 bool mountpoint_is_ours(const struct mountpoint *mp)
@@ -256,13 +265,9 @@ static bool find_loop(const char *path, char *line, size_t size)
 	if (!d)
 		return false;
 	while (!found && (e = readdir(d))) {
-		char name[600], file[4096];
+		char file[PATH_MAX];
 
-		if (strncmp(e->d_name, "loop", 4) != 0)
-			continue;
-		snprintf(name, sizeof(name), "/sys/block/%s/loop/backing_file",
-			 e->d_name);
-		if (!read_word(name, file, sizeof(file)) ||
+		if (!loopdev_backing(e->d_name, file, sizeof(file)) ||
 		    !lies_in(file, path))
 			continue;
 		snprintf(line, size, "/dev/%s is attached to it: unmount that "
@@ -314,41 +319,18 @@ void mountpoint_users(const char *path, char *line, size_t size)
 
 /* --- mounts elsewhere ---------------------------------------------------------- */
 
-/* Has the mount table MOUNTINFO the device DEV? Then PATH is where. */
-static bool has_dev(const char *mountinfo, dev_t dev, char *path)
-{
-	FILE *f = fopen(mountinfo, "re");
-	autofree char *line = NULL;
-	size_t cap = 0;
-	bool found = false;
-
-	if (!f)
-		return false;
-	while (!found && getline(&line, &cap, f) > 0) {
-		unsigned major, minor;
-
-		found = sscanf(line, "%*s %*s %u:%u %*s %4095s", &major,
-			       &minor, path) == 3 &&
-			makedev(major, minor) == dev;
-	}
-	fclose(f);
-	if (found)
-		unescape(path);
-	return found;
-}
-
 static void find_namespace(dev_t dev, char *line, size_t size)
 {
 	DIR *d = opendir("/proc");
 	const struct dirent *e;
-	char first[16] = "", comm[64], name[300], path[4096];
+	char first[16] = "", comm[64], name[300], path[PATH_MAX];
 	unsigned more = 0;
 
 	if (!d)
 		return;
 	while ((e = readdir(d))) {
 		snprintf(name, sizeof(name), "/proc/%s/mountinfo", e->d_name);
-		if (!is_number(e->d_name) || !has_dev(name, dev, path))
+		if (!is_number(e->d_name) || !find_dev(name, dev, false, 0, path))
 			continue;
 		if (*first)
 			more++;
@@ -368,10 +350,10 @@ static void find_namespace(dev_t dev, char *line, size_t size)
 
 void mountpoint_holders(dev_t dev, char *line, size_t size)
 {
-	char path[4096];
+	char path[PATH_MAX];
 
 	*line = '\0';
-	if (has_dev("/proc/self/mountinfo", dev, path))
+	if (find_dev("/proc/self/mountinfo", dev, false, 0, path))
 		snprintf(line, size, "it is also mounted at %s", path);
 	else
 		find_namespace(dev, line, size);

@@ -1,21 +1,15 @@
 #include "fuse/order.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <linux/loop.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "core/admin/snapshot.h"
+#include "fuse/loopdev.h"
 #include "fuse/ops_tree.h"
 #include "fuse/reply.h"
 
@@ -35,6 +29,19 @@ struct fix {
 	struct ops_server *s;
 };
 
+static bool add_fix(struct ops_server *s, void (*run)(struct job *job))
+{
+	struct fix *f = calloc(1, sizeof(*f));
+
+	if (!f)
+		return false;
+	f->job.run = run;
+	f->s = s;
+	if (!jobs_add(s->work, &f->job))
+		free(f);
+	return true;
+}
+
 static void run_fix(struct job *job)
 {
 	struct fix *f = (struct fix *)job;
@@ -46,20 +53,11 @@ static void run_fix(struct job *job)
 
 void order_fix_size(struct ops_server *s)
 {
-	struct fix *f;
-
 	if (!s->work || atomic_exchange(&s->fixing_size, true))
 		return;
-	f = calloc(1, sizeof(*f));
-	if (!f) {
+	if (!add_fix(s, run_fix))
 		/* the next write beyond the end asks again */
 		atomic_store(&s->fixing_size, false);
-		return;
-	}
-	f->job.run = run_fix;
-	f->s = s;
-	if (!jobs_add(s->work, &f->job))
-		free(f);
 }
 
 static void run_widen(struct job *job)
@@ -72,94 +70,25 @@ static void run_widen(struct job *job)
 
 void order_widen(struct ops_server *s)
 {
-	struct fix *f = calloc(1, sizeof(*f));
-
-	if (!f)
-		return;
-	f->job.run = run_widen;
-	f->s = s;
-	if (!jobs_add(s->work, &f->job))
-		free(f);
-}
-
-/* --- who must not have the disk --------------------------------------------------- */
-
-/* The file that the loop device NAME stands on, by the path it was given. */
-static bool stat_backing(const char *name, struct stat *st)
-{
-	char file[PATH_MAX], line[PATH_MAX];
-	bool found;
-	FILE *f;
-
-	if (snprintf(file, sizeof(file), "/sys/block/%s/loop/backing_file",
-		     name) >= (int)sizeof(file))
-		return false;
-	f = fopen(file, "re");
-	if (!f)
-		return false;
-	found = fgets(line, sizeof(line), f);
-	fclose(f);
-	if (!found)
-		return false;
-	line[strcspn(line, "\n")] = '\0';
-	return !stat(line, st);
-}
-
-/* By its own word: a path leads elsewhere when folders are renamed. */
-static bool ask_loop(const char *name, struct loop_info64 *info)
-{
-	char path[300];
-	bool told;
-	int fd;
-
-	snprintf(path, sizeof(path), "/dev/%s", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return false;
-	told = !ioctl(fd, LOOP_GET_STATUS64, info);
-	close(fd);
-	return told;
-}
-
-/* Does the loop device NAME stand on the disk? Not every user may ask it. */
-static bool loop_is_on(const char *name, struct ops_server *s)
-{
-	dev_t dev = own_dev(s->own);
-	fuse_ino_t ino = node_disk(&s->nodes)->ino;
-	struct loop_info64 info;
-	struct stat st;
-
-	if (ask_loop(name, &info))
-		return info.lo_device == dev && info.lo_inode == ino;
-	return stat_backing(name, &st) && st.st_dev == dev && st.st_ino == ino;
-}
-
-/*
- * A loop device has a page cache, and perhaps a mounted file system, of its own
- * which nobody tells that the disk is another one now: what it writes back
- * would destroy it. Other programs that hold the file see the new content.
- */
-static int refuse_loop(struct ops_server *s, struct ctl_order *o)
-{
-	DIR *d = opendir("/sys/block");
-	const struct dirent *e;
-	int rc = 0;
-
-	while (d && !rc && (e = readdir(d)))
-		if (!strncmp(e->d_name, "loop", 4) &&
-		    loop_is_on(e->d_name, s)) {
-			rc = -EBUSY;
-			snprintf(o->text, sizeof(o->text),
-				 "/dev/%.32s uses the disk and would write old "
-				 "content over it; detach it first (losetup "
-				 "-d)", e->d_name);
-		}
-	if (d)
-		closedir(d);
-	return rc;
+	(void)add_fix(s, run_widen);
 }
 
 /* --- orders --------------------------------------------------------------------- */
+
+/* What a loop device holds of the disk would destroy another one when it writes it
+ * back. Other programs that hold the file see the new content. */
+static int refuse_loop(struct ops_server *s, struct ctl_order *o)
+{
+	char name[33];
+
+	if (!loopdev_on(own_dev(s->own), node_disk(&s->nodes)->ino, name,
+			sizeof(name)))
+		return 0;
+	snprintf(o->text, sizeof(o->text),
+		 "/dev/%s uses the disk and would write old content over it; "
+		 "detach it first (losetup -d)", name);
+	return -EBUSY;
+}
 
 /* All that programs have written so far belongs to what is done now. */
 static int save_cache(struct order *w)

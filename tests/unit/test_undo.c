@@ -235,16 +235,22 @@ static struct hostfile *booted(struct hostmem *m)
 	return f;
 }
 
-/* The next boot numbers devices anew. _i: it is one itself, its node is made
- * anew. */
-START_TEST(after_boot)
+/* A repair of IMAGE, perhaps a DEVICE, was interrupted before the last boot. */
+static void interrupt_before_boot(bool device)
 {
 	setup();
 	boot.dev = 1;
 	boot.ino = 5;
-	boot.block_device = _i;
+	boot.block_device = device;
 	interrupt(booted(image));
 	boot.dev = 2;
+}
+
+/* The next boot numbers devices anew. _i: it is one itself, its node is made
+ * anew. */
+START_TEST(after_boot)
+{
+	interrupt_before_boot(_i);
 	boot.ino = 6;
 	ck_assert_int_eq(apply(booted(image)), _i ? 0 : -ESTALE);
 	boot.ino = 5;
@@ -258,12 +264,7 @@ END_TEST
  * repair has not been. _i: on a device. */
 START_TEST(another_file)
 {
-	setup();
-	boot.dev = 1;
-	boot.ino = 5;
-	boot.block_device = _i;
-	interrupt(booted(image));
-	boot.dev = 2;
+	interrupt_before_boot(_i);
 	ck_assert_int_eq(hostmem_write(before, "other", 5, 2 * BLOCK), 0);
 	hostmem_free(image);
 	image = hostmem_clone(before);
