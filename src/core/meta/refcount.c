@@ -198,12 +198,14 @@ static bool scan_slice(const struct meta *m, const void *data, uint64_t base,
 
 	while (i < end) {
 		uint64_t z = rcentry_find_zero(data, order, i, end);
-		uint64_t u = rcentry_find_used(data, order, z, end);
+		uint64_t u;
 
 		if (z > i && q->len >= q->min)
 			return true;
 		if (z > i)
 			q->len = 0;
+		u = rcentry_find_used(data, order, z,
+				      z + NUM_MIN(end - z, q->max - q->len));
 		if (u > z && take_free(q, base + z, u - z))
 			return true;
 		i = u;
