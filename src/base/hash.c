@@ -17,12 +17,15 @@ __attribute__((constructor)) static void draw_key(void)
 		memcpy(own, random, sizeof(own));
 }
 
-static uint64_t rotate(uint64_t x, unsigned by)
+/* Inline, or the state would go through memory in each of the rounds. */
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE uint64_t rotate(uint64_t x, unsigned by)
 {
 	return x << by | x >> (64 - by);
 }
 
-static void mix(uint64_t v[4])
+INLINE void mix(uint64_t v[4])
 {
 	v[0] += v[1];
 	v[2] += v[3];
@@ -36,7 +39,7 @@ static void mix(uint64_t v[4])
 	v[2] = rotate(v[2], 32);
 }
 
-static void take_word(uint64_t v[4], uint64_t word)
+INLINE void take_word(uint64_t v[4], uint64_t word)
 {
 	v[3] ^= word;
 	mix(v);
