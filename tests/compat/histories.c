@@ -27,6 +27,7 @@
 #include "tests/compat/history.h"
 
 #define OPS 3 /* of one step at most */
+#define WORKERS 2 /* or one is left at work when all other tests have ended */
 
 enum op { OP_WRITE, OP_ZERO, OP_UNMAP, OP_COMPRESSED };
 
@@ -390,7 +391,6 @@ static int run(uint64_t i, unsigned steps, bool verbose)
 struct plan {
 	uint64_t first, count;
 	unsigned steps;
-	unsigned workers; /* one where other tests run beside it */
 	bool verbose;
 };
 
@@ -402,7 +402,7 @@ static const struct {
 	{ 4196, 8 }, /* encrypted data file, disk made larger by QEMU */
 };
 
-/* What the ME-th worker does, in a folder of its own. */
+/* Every WORKERS-th history from the ME-th on, in a folder of its own. */
 static uint64_t work(const struct plan *p, unsigned me)
 {
 	char folder[64];
@@ -412,7 +412,7 @@ static uint64_t work(const struct plan *p, unsigned me)
 	for (size_t i = 0; !p->first && !me && i < sizeof(once) / sizeof(*once);
 	     i++)
 		bad += run(once[i].i, once[i].steps, p->verbose) != 0;
-	for (uint64_t i = me; i < p->count && bad < 10; i += p->workers)
+	for (uint64_t i = me; i < p->count && bad < 10; i += WORKERS)
 		bad += run(p->first + i, p->steps, p->verbose) != 0;
 	if (bad && p->count == 1)
 		printf("files are in %s\n", folder);
@@ -428,7 +428,7 @@ static unsigned run_all(const struct plan *p)
 	int status;
 
 	fflush(NULL);
-	for (unsigned me = 0; me < p->workers; me++) {
+	for (unsigned me = 0; me < WORKERS; me++) {
 		pid_t pid = fork();
 
 		if (pid < 0)
@@ -453,13 +453,11 @@ static int get_plan(struct plan *p, int argc, char **argv)
 {
 	const char *scale = getenv("RAWCOW_TEST_SCALE");
 
-	*p = (struct plan){ .count = 2000, .steps = 4, .workers = 1 };
+	*p = (struct plan){ .count = 2000, .steps = 4 };
 	if (scale && !strcmp(scale, "small"))
 		p->count = 24;
-	if (scale && !strcmp(scale, "full")) {
+	if (scale && !strcmp(scale, "full"))
 		p->count = 10000;
-		p->workers = 2;
-	}
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (o == '?')
 			return -1;
