@@ -64,6 +64,8 @@ int main(int argc, char **argv)
 
 	/* a limit on files' sizes is an error to tell, not the end of a server */
 	signal(SIGXFSZ, SIG_IGN);
+	/* who ignores the ends of his children has us ignore those of ours */
+	signal(SIGCHLD, SIG_DFL);
 	if (argc && (!strcmp(base_name(argv[0]), "mount.rawcow") ||
 		     !strcmp(base_name(argv[0]), "mount.fuse.rawcow")))
 		return cmd_mount(argc, argv);

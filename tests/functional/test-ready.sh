@@ -44,6 +44,8 @@ umount_wait mnt
 refuses "bad" "$RAWCOW" bad mnt --ready-fd 9 --pidfile "$PWD/pidfile"
 [ ! -e pidfile ] || fail "a pidfile after a failure"
 exec 9>&-
+# Also to a caller that ignores how its children end, which is inherited.
+refuses "bad" env --ignore-signal=CHLD "$RAWCOW" bad mnt
 
 # Also by a descriptor of the shell's, which the background has no use for.
 for n in 1 2; do
