@@ -31,7 +31,7 @@ struct loop_setup {
 /*
  * Serve until over() says so or the device ends (ENODEV, or a read of nothing).
  * Then no thread is left. Who makes over() true interrupts the calling thread
- * with SIGUSR1, for which a handler is there, until this returns. 0, or -errno:
- * what a read failed with, or no thread could be started.
+ * with SIGUSR1, which is not blocked and has a handler, until this returns. 0, or
+ * -errno: what a read failed with, or no thread could be started.
  */
 int loop_run(const struct loop_setup *setup);

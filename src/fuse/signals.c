@@ -33,9 +33,14 @@ static void wake(int sig)
 void signals_init(struct signals *s)
 {
 	struct sigaction sa = { .sa_handler = wake };
+	sigset_t set;
 
 	s->loop = pthread_self();
 	sigaction(SIGUSR1, &sa, NULL);
+	/* who started us may have had it blocked, which is inherited */
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 }
 

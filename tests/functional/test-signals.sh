@@ -10,10 +10,11 @@ truncate -s 32M raw
 qemu-img create -q -f qcow2 img 32M
 : >mnt
 seed=1
+how=()
 
 start()
 {
-	"$RAWCOW" -f img mnt "$@" 2>err &
+	"${how[@]}" "$RAWCOW" -f img mnt "$@" 2>err &
 	pid=$!
 	at_end_kill $pid
 	wait_for 10 is_mounted "$tmp/mnt" || fail "no mount: $(cat err)"
@@ -34,6 +35,14 @@ for signal in TERM INT HUP; do
 	kill -$signal $pid
 	finished SIG$signal
 done
+
+# Whatever signals the caller had blocked.
+how=(env --block-signal)
+start -o commit_interval=3600
+kill -TERM $pid
+wait_for 10 gone $pid || fail "does not end when started with signals blocked"
+finished "blocked signals"
+how=()
 
 start
 if [ "$(id -u)" = 0 ]; then umount mnt; else fusermount3 -u mnt; fi
