@@ -10,11 +10,15 @@
 
 static void end_signals(sigset_t *set)
 {
+	struct sigaction hangup;
+
 	sigemptyset(set);
 	sigaddset(set, SIGTERM);
 	sigaddset(set, SIGINT);
-	sigaddset(set, SIGHUP);
 	sigaddset(set, SIGUSR2); /* our own: the loop has ended */
+	/* nohup(1) has it ignored; blocked it would come nevertheless */
+	if (!sigaction(SIGHUP, NULL, &hangup) && hangup.sa_handler != SIG_IGN)
+		sigaddset(set, SIGHUP);
 }
 
 void signals_block(void)

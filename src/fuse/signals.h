@@ -1,7 +1,7 @@
 /*
  * signals: SIGTERM, SIGINT and SIGHUP end a session, and so may a clock. They
  * are blocked in every thread and taken by one that waits for them; so a second
- * signal finds nobody to interrupt.
+ * signal finds nobody to interrupt. A SIGHUP that the caller ignores is left so.
  */
 #pragma once
 

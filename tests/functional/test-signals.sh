@@ -44,6 +44,15 @@ wait_for 10 gone $pid || fail "does not end when started with signals blocked"
 finished "blocked signals"
 how=()
 
+# What nohup(1) has ignored does not end it.
+nohup "$RAWCOW" img mnt --pidfile pid 2>nohup.err
+daemon=$(cat pid)
+at_end_kill "$daemon"
+kill -HUP "$daemon"
+sleep 0.2
+"$HELPERS" fsync mnt || fail "SIGHUP ended a mount made under nohup"
+umount_wait mnt
+
 start
 if [ "$(id -u)" = 0 ]; then umount mnt; else fusermount3 -u mnt; fi
 finished "umount"
