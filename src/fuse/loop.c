@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "base/lock.h"
-#include "base/mem.h"
 #include "base/num.h"
 #include "fuse/pace.h"
 
@@ -29,6 +28,8 @@ struct worker {
 	struct worker *next;
 	struct loop *loop;
 	pthread_t thread;
+	char *mem; /* for messages, from "before" on [worker_new] */
+	size_t before;
 	atomic_bool reading;
 	atomic_uint polled; /* requests served since it polls */
 };
@@ -210,14 +211,37 @@ static ssize_t receive_polling(struct loop *l, struct worker *w, void *buf)
 
 static void *worker_main(void *arg);
 
-static int worker_start_locked(struct loop *l) LOCK_REQUIRES(&l->lock)
+static void worker_free(struct worker *w)
+{
+	free(w->mem);
+	free(w);
+}
+
+/* The head ends where a page begins, so what is written is aligned. */
+static struct worker *worker_new(struct loop *l)
 {
 	struct worker *w = calloc(1, sizeof(*w));
+	size_t head = num_round_up(l->set->head, PAGE);
+
+	if (!w)
+		return NULL;
+	w->loop = l;
+	w->before = head - l->set->head;
+	w->mem = aligned_alloc(PAGE, head + num_round_up(l->set->message_max,
+							 PAGE));
+	if (w->mem)
+		return w;
+	worker_free(w);
+	return NULL;
+}
+
+static int worker_start_locked(struct loop *l) LOCK_REQUIRES(&l->lock)
+{
+	struct worker *w = worker_new(l);
 	int rc;
 
 	if (!w)
 		return -ENOMEM;
-	w->loop = l;
 	/* before it takes its first request */
 	atomic_fetch_add(&l->waiting, 1);
 	atomic_fetch_add(&l->count, 1);
@@ -225,7 +249,7 @@ static int worker_start_locked(struct loop *l) LOCK_REQUIRES(&l->lock)
 	if (rc) {
 		atomic_fetch_sub(&l->waiting, 1);
 		atomic_fetch_sub(&l->count, 1);
-		free(w);
+		worker_free(w);
 		return rc;
 	}
 	w->next = l->workers;
@@ -289,8 +313,10 @@ static void end_from_inside(struct loop *l, int rc)
 	sem_post(&l->ended);
 }
 
-static void run(struct loop *l, struct worker *w, void *buf)
+static void run(struct loop *l, struct worker *w)
 {
+	char *buf = w->mem + w->before;
+
 	while (!is_over(l)) {
 		struct worker *poller = atomic_load(&l->poller);
 		ssize_t n;
@@ -313,19 +339,11 @@ static void run(struct loop *l, struct worker *w, void *buf)
 	}
 }
 
-/* The head ends where a page begins, so what is written is aligned. */
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
-	const struct loop_setup *set = w->loop->set;
-	size_t before = num_round_up(set->head, PAGE);
-	autofree char *mem = aligned_alloc(
-		PAGE, before + num_round_up(set->message_max, PAGE));
 
-	if (mem)
-		run(w->loop, w, mem + before - set->head);
-	else
-		end_from_inside(w->loop, -ENOMEM);
+	run(w->loop, w);
 	return NULL;
 }
 
@@ -352,7 +370,7 @@ static void workers_stop(struct loop *l)
 			until.tv_sec += until.tv_nsec / 1000000000L;
 			until.tv_nsec %= 1000000000L;
 		} while (pthread_timedjoin_np(w->thread, NULL, &until));
-		free(w);
+		worker_free(w);
 		w = next;
 	}
 }

@@ -11,7 +11,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -20,6 +22,11 @@
 #include "suite.h"
 
 #define HEAD 80
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
 
 enum kind { ECHO, WAIT, RELEASE };
 
@@ -70,7 +77,7 @@ static void *loop_thread(void *arg)
 
 static struct loop_setup setup;
 
-static void start(unsigned threads, unsigned poll_us)
+static void prepare(unsigned threads, unsigned poll_us)
 {
 	struct sigaction sa = { .sa_handler = wake };
 	int fds[2];
@@ -92,7 +99,17 @@ static void start(unsigned threads, unsigned poll_us)
 		.serve = serve,
 		.over = is_over,
 	};
+}
+
+static void begin(void)
+{
 	ck_assert_int_eq(pthread_create(&thread, NULL, loop_thread, &setup), 0);
+}
+
+static void start(unsigned threads, unsigned poll_us)
+{
+	prepare(threads, poll_us);
+	begin();
 }
 
 static void stop(void)
@@ -266,6 +283,39 @@ START_TEST(ends)
 }
 END_TEST
 
+static uint64_t address_space(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	unsigned long pages;
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_eq(fscanf(f, "%lu", &pages), 1);
+	fclose(f);
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* One thread serves all, where there is no memory for another. */
+START_TEST(no_memory)
+{
+	const size_t large = 1U << 30;
+	struct rlimit lim;
+
+	if (SANITIZED) /* they need all the addresses that there are */
+		return;
+	ck_assert_int_eq(getrlimit(RLIMIT_AS, &lim), 0);
+	prepare(4, 0);
+	setup.message_max = large;
+	lim.rlim_cur = address_space() + large + large / 2;
+	ck_assert_int_eq(setrlimit(RLIMIT_AS, &lim), 0);
+	begin();
+	for (unsigned i = 0; i < 100; i++) {
+		ask(ECHO, i);
+		ck_assert_uint_eq(answer(), i);
+	}
+	stop();
+}
+END_TEST
+
 /* --- pace ------------------------------------------------------------------- */
 
 /* So many requests, each NS after the one before: how many until it polls? */
@@ -342,4 +392,4 @@ START_TEST(pace_stays)
 END_TEST
 
 SUITE_MAIN("loop", all_served, stuck, stuck_while_polling, stops_polling,
-	   never_polls, ends, pace_streaks, pace_learns, pace_stays)
+	   never_polls, ends, no_memory, pace_streaks, pace_learns, pace_stays)
