@@ -32,6 +32,7 @@ struct worker {
 	size_t before;
 	atomic_bool reading;
 	atomic_uint polled; /* requests served since it polls */
+	atomic_uint beat; /* odd while it serves a request as the poller */
 };
 
 struct loop {
@@ -44,7 +45,6 @@ struct loop {
 	atomic_uint waiting; /* workers that serve nothing */
 	atomic_uint count;
 	_Atomic(struct worker *) poller; /* the others are parked; or NULL */
-	atomic_uint beat; /* odd while the poller serves a request */
 
 	struct lock lock; /* guards what follows, and changes of poller, count */
 	struct lock_cond unpark;
@@ -138,9 +138,11 @@ static void poll_begin(struct loop *l, struct worker *w)
  * stuck in a request. */
 static void park(struct loop *l)
 {
+	struct worker *w;
+
 	lock_take(&l->lock);
-	while (atomic_load(&l->poller) && !is_over(l)) {
-		unsigned beat = atomic_load(&l->beat);
+	while ((w = atomic_load(&l->poller)) && !is_over(l)) {
+		unsigned beat = atomic_load(&w->beat);
 
 		if (l->watched) {
 			lock_cond_wait(&l->unpark, &l->lock);
@@ -149,7 +151,8 @@ static void park(struct loop *l)
 		l->watched = true;
 		lock_cond_wait_ms(&l->unpark, &l->lock, WATCH_MS);
 		l->watched = false;
-		if (beat % 2 && atomic_load(&l->beat) == beat)
+		if (beat % 2 && atomic_load(&w->beat) == beat &&
+		    atomic_load(&l->poller) == w)
 			poll_end_locked(l);
 	}
 	lock_drop(&l->lock);
@@ -283,11 +286,11 @@ static void serve_polling(struct loop *l, struct worker *w, void *msg,
 			  size_t len)
 {
 	atomic_fetch_add_explicit(&w->polled, 1, memory_order_relaxed);
-	atomic_fetch_add(&l->beat, 1);
+	atomic_fetch_add(&w->beat, 1);
 	(void)begin_request(l);
 	l->set->serve(l->set->arg, msg, len);
 	atomic_fetch_add(&l->waiting, 1);
-	atomic_fetch_add(&l->beat, 1);
+	atomic_fetch_add(&w->beat, 1);
 }
 
 static void serve(struct loop *l, struct worker *w, void *msg, size_t len)
@@ -349,29 +352,35 @@ static void *worker_main(void *arg)
 
 /* --- up and down ----------------------------------------------------------- */
 
-/* They may be just before a read: interrupt them until they are gone. */
+/* It may be just before a read: interrupt it until it is gone. */
+static void worker_join(const struct worker *w)
+{
+	struct timespec until;
+
+	do {
+		pthread_kill(w->thread, SIGUSR1);
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += WAKE_INTERVAL_NS;
+		until.tv_sec += until.tv_nsec / 1000000000L;
+		until.tv_nsec %= 1000000000L;
+	} while (pthread_timedjoin_np(w->thread, NULL, &until));
+}
+
 static void workers_stop(struct loop *l)
 {
-	struct worker *w;
+	struct worker *w, *next;
 
 	lock_take(&l->lock);
 	atomic_store(&l->over, true);
 	lock_cond_wake_all(&l->unpark);
 	w = l->workers;
 	lock_drop(&l->lock);
-	while (w) {
-		struct worker *next = w->next;
-		struct timespec until;
-
-		do {
-			pthread_kill(w->thread, SIGUSR1);
-			clock_gettime(CLOCK_REALTIME, &until);
-			until.tv_nsec += WAKE_INTERVAL_NS;
-			until.tv_sec += until.tv_nsec / 1000000000L;
-			until.tv_nsec %= 1000000000L;
-		} while (pthread_timedjoin_np(w->thread, NULL, &until));
+	for (next = w; next; next = next->next)
+		worker_join(next);
+	/* not before: who watches the poller looks at it until its own end */
+	for (; w; w = next) {
+		next = w->next;
 		worker_free(w);
-		w = next;
 	}
 }
 
