@@ -189,7 +189,8 @@ static bool lies_on_top(dev_t dev, const char *path)
 
 /* Those that cannot be taken away are left: their number. The device is ours only
  * while we are connected: the next mount of anybody gets the same number. */
-static unsigned unmount_all(struct fuse_session *se, dev_t dev)
+static unsigned unmount_all(struct fuse_session *se, dev_t dev,
+			    enum mountpoint_unmount how)
 {
 	char path[PATH_MAX];
 	unsigned left = 0;
@@ -199,19 +200,30 @@ static unsigned unmount_all(struct fuse_session *se, dev_t dev)
 
 		if (!attach_is_connected(se))
 			return 0;
-		if (!on_top || mountpoint_unmount(path, MOUNTPOINT_LAZY) < 0)
+		if (!on_top || mountpoint_unmount(path, how) < 0)
 			left++;
 	}
 	return left;
+}
+
+/* Without /proc the name is all there is. */
+static bool knows_places(dev_t dev)
+{
+	return dev && !access("/proc/self/mountinfo", R_OK);
+}
+
+int attach_unmount_free(struct fuse_session *se, dev_t dev)
+{
+	return knows_places(dev) && unmount_all(se, dev, MOUNTPOINT_FREE) ?
+		       -EBUSY : 0;
 }
 
 int attach_unmount(struct fuse_session *se, dev_t dev)
 {
 	unsigned left = 0;
 
-	/* without /proc the name is all there is */
-	if (dev && !access("/proc/self/mountinfo", R_OK)) {
-		left = unmount_all(se, dev);
+	if (knows_places(dev)) {
+		left = unmount_all(se, dev, MOUNTPOINT_LAZY);
 		disconnect(se);
 	}
 	fuse_session_unmount(se);

@@ -33,6 +33,10 @@ int attach_mount(struct fuse_session *se, const struct opts *o,
  * the device's number may be that of another mount. */
 bool attach_is_connected(struct fuse_session *se);
 
+/* Take the mount of device DEV away, if nobody uses it, while requests are still
+ * served. -EBUSY: somebody does. 0 without /proc, and nothing is done. */
+int attach_unmount_free(struct fuse_session *se, dev_t dev);
+
 /*
  * Take the mount of device DEV (0: not known) away, wherever it is by now, and end
  * the connection: what the kernel still asks fails. A mount that stands in its

@@ -82,6 +82,7 @@ static int open_image(struct session *s, struct err *err)
 
 /* --- threads -------------------------------------------------------------- */
 
+/* The kernel has the last word: somebody may just open the disk. */
 static bool is_idle(void *arg)
 {
 	struct session *s = arg;
@@ -89,6 +90,12 @@ static bool is_idle(void *arg)
 	if (!atomic_load(&s->server.nodes.ready) ||
 	    ops_idle_seconds(&s->server) < s->o->idle_timeout)
 		return false;
+	if (!s->server.readonly)
+		image_commit_all(s->server.img); /* as in tear_down() */
+	if (attach_unmount_free(s->se, own_dev(s->server.own))) {
+		ops_note_use(&s->server);
+		return false;
+	}
 	log_line(LOG_LEVEL_INFO, "%s: unused for %u seconds: unmounting",
 		 s->o->mountpoint, s->o->idle_timeout);
 	return true;

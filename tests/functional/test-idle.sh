@@ -23,6 +23,25 @@ if [ "$(id -u)" = 0 ] && can_inject; then
 	slow=$!
 fi
 
+# Who gets the disk open can use it, also just when the time is over.
+come_late()
+{
+	wait_for 10 grep -q unused late.err || fail "not idle: $(cat late.err)"
+	{ exec 4<late/disk.raw; } 2>/dev/null || return 0
+	sleep 1.5
+	cat <&4 >/dev/null || fail "the disk was taken from who had it open"
+}
+if can_inject; then
+	qemu-img create -q -f qcow2 img3 1M
+	mkdir late
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 strace -f -qq -o /dev/null \
+		-e trace=fsync -e inject=fsync:delay_enter=1000000 \
+		"$RAWCOW" -f img3 late -o idle_timeout=1 2>late.err &
+	at_end_kill $!
+	come_late &
+	late=$!
+fi
+
 unmounted() { ! is_mounted "$tmp/$1"; }
 
 for place in mnt dir; do
@@ -33,6 +52,12 @@ for place in mnt dir; do
 	printf 'idle %s' $place | dd of=raw conv=notrunc status=none
 	sleep 3
 	is_mounted "$tmp/$place" || fail "$place has gone while it was in use"
+	if [ $place = dir ]; then
+		(cd dir && exec sleep 2.5) &
+		exec 3>&-
+		sleep 2
+		is_mounted "$tmp/dir" || fail "gone from under a shell"
+	fi
 	exec 3>&-
 	wait_for 10 unmounted $place || fail "$place is still there"
 	wait_for 10 gone "$pid" || fail "the server is still there"
@@ -45,6 +70,7 @@ if [ -n "${slow:-}" ]; then
 	wait $slow || fail "the slow one: exit $?"
 	[ "$(cat lived)" -ge 5500 ] || fail "gone after $(cat lived) ms, 3 s of them not ready"
 fi
+[ -z "${late:-}" ] || wait "$late" || fail "the one that came late"
 
 : >mnt
 refuses "idle_timeout" "$RAWCOW" img mnt -o idle_timeout=0
