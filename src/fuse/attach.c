@@ -167,6 +167,20 @@ bool attach_is_connected(struct fuse_session *se)
 	return poll(&p, 1, 0) >= 0 && !(p.revents & (POLLERR | POLLNVAL));
 }
 
+/* The device may be that of another mount by now, but not of this image, which is
+ * locked. */
+bool attach_is_aborted(struct fuse_session *se, dev_t dev,
+		       const struct opts *o)
+{
+	struct mountpoint mp;
+	char path[PATH_MAX];
+
+	return !attach_is_connected(se) && dev &&
+	       mountpoint_nth(dev, 0, path) && mountpoint_find(path, &mp) &&
+	       mp.dev == dev && mountpoint_is_ours(&mp) &&
+	       !strcmp(mp.source, o->image);
+}
+
 /* libfuse unmounts by name, unless it sees that the connection is gone: put
  * something in its place that looks so. */
 static void disconnect(struct fuse_session *se)

@@ -33,6 +33,11 @@ int attach_mount(struct fuse_session *se, const struct opts *o,
  * the device's number may be that of another mount. */
 bool attach_is_connected(struct fuse_session *se);
 
+/* Has somebody aborted the connection of the mount DEV of O, as umount(8) -f does?
+ * Then it is still there. */
+bool attach_is_aborted(struct fuse_session *se, dev_t dev,
+		       const struct opts *o);
+
 /* Take the mount of device DEV away, if nobody uses it, while requests are still
  * served. -EBUSY: somebody does. 0 without /proc, and nothing is done. */
 int attach_unmount_free(struct fuse_session *se, dev_t dev);

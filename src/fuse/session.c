@@ -322,14 +322,31 @@ static int close_image(struct session *s)
 	return rc;
 }
 
+static void note_abort(struct session *s)
+{
+	bool lost = atomic_load(&s->server.kernel_writeback) &&
+		    atomic_load(&s->server.writers);
+
+	s->unmount_rc = -ENOTCONN;
+	if (lost && !s->end_rc)
+		s->end_rc = -EIO;
+	log_line(LOG_LEVEL_ERROR, "%s: the connection to the kernel was aborted"
+		 "%s; the mount stays, without a server: run fusermount3 -uz %s",
+		 s->o->mountpoint, lost ? ", and what it had not sent yet "
+		 "may be lost" : "", s->o->mountpoint);
+}
+
 static void unmount(struct session *s)
 {
-	s->unmount_rc = attach_unmount(
-		s->se, s->own_started ? own_dev(s->server.own) : 0);
-	if (s->unmount_rc)
-		log_line(LOG_LEVEL_ERROR, "%s: another mount covers this one, "
-			 "which stays, without a server: unmount both",
-			 s->o->mountpoint);
+	dev_t dev = s->own_started ? own_dev(s->server.own) : 0;
+
+	if (attach_is_aborted(s->se, dev, s->o))
+		note_abort(s);
+	if (!attach_unmount(s->se, dev))
+		return;
+	s->unmount_rc = -EBUSY;
+	log_line(LOG_LEVEL_ERROR, "%s: another mount covers this one, which "
+		 "stays, without a server: unmount both", s->o->mountpoint);
 }
 
 static int tear_down(struct session *s)
