@@ -36,7 +36,7 @@ struct session {
 	struct signals signals;
 	enum node_layout layout;
 	bool mounted, own_started;
-	atomic_int startup_rc; /* of what the own thread did before ready */
+	atomic_int startup_rc; /* of all before ready, told already */
 	int end_rc; /* of what the thread of signals saved; 0 without it */
 	int unmount_rc;
 	bool fresh; /* the overlay was made for this session */
@@ -130,9 +130,9 @@ static void on_ready(void *arg, int rc, const struct err *failure)
 		atomic_store(&s->server.nodes.ready, true);
 		rc = ready_announce(&s->ready, &err);
 	}
-	if (!rc)
+	/* a line about what had failed before is enough */
+	if (!rc || atomic_exchange(&s->startup_rc, rc))
 		return;
-	atomic_store(&s->startup_rc, rc);
 	if (signals_over(&s->signals))
 		err_set(&err, rc, "%s: unmounted before the disk could be used",
 			s->o->mountpoint);
@@ -413,17 +413,19 @@ static enum session_status run(struct session *s)
 		fuselog_to_log();
 	if (!rc)
 		rc = start_threads(s, &err);
-	if (rc)
+	if (rc) {
+		atomic_store(&s->startup_rc, rc);
 		print_error(&err);
-	else
+	} else {
 		serve(s);
+	}
 	not_saved = tear_down(s);
-	if ((rc || atomic_load(&s->startup_rc)) && s->fresh)
+	if (atomic_load(&s->startup_rc) && s->fresh)
 		unlink(s->o->cow_file);
 	ops_server_fini(&s->server);
 	if (not_saved)
 		return SESSION_NOT_SAVED;
-	return rc || atomic_load(&s->startup_rc) || s->unmount_rc ?
+	return atomic_load(&s->startup_rc) || s->unmount_rc ?
 		       SESSION_FAILED : SESSION_OK;
 }
 

@@ -34,6 +34,12 @@ if [ "$(id -u)" = 0 ] && can_inject; then
 	umount mnt
 	! wait $pid || fail "exit 0, but it never was ready"
 	[ "$(grep -c . err)" = 1 ] || fail "not one line: $(cat err)"
+
+	# nor can more threads be had, with the mount made and waiting
+	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 refuses "starting a thread" \
+		strace -f -qq -o /dev/null -e trace=?clone3,?clone \
+		-e inject=?clone3,?clone:error=EAGAIN:when=5 "$RAWCOW" -f img mnt
+	! is_mounted "$tmp/mnt" || fail "mounted without its threads"
 fi
 
 mkfifo fifo
