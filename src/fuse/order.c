@@ -77,10 +77,14 @@ void order_widen(struct ops_server *s)
 
 /* What a loop device holds of the disk would destroy another one when it writes it
  * back. Other programs that hold the file see the new content. */
-static int refuse_loop(struct ops_server *s, struct ctl_order *o)
+static int refuse_apply(struct ops_server *s, struct ctl_order *o)
 {
 	char name[33];
 
+	if (own_is_readonly(s->own)) {
+		snprintf(o->text, sizeof(o->text), "the mount is read-only");
+		return -EROFS;
+	}
 	if (!loopdev_on(own_dev(s->own), node_disk(&s->nodes)->ino, name,
 			sizeof(name)))
 		return 0;
@@ -137,7 +141,7 @@ static void obey(struct order *w)
 
 	o->result = 0;
 	if (o->verb == CTL_SNAPSHOT_APPLY)
-		o->result = refuse_loop(w->s, o);
+		o->result = refuse_apply(w->s, o);
 	if (o->verb == CTL_SNAPSHOT_APPLY && !o->result)
 		/* what cannot be saved would be lost anyway */
 		(void)!own_sync(w->s->own);

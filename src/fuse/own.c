@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -328,6 +329,19 @@ int own_sync(struct own *own)
 		rc = -errno;
 	close(fd);
 	return rc;
+}
+
+bool own_is_readonly(struct own *own)
+{
+	int fd = open_disk(own, O_PATH);
+	struct statvfs st;
+	bool yes;
+
+	if (fd < 0)
+		return false;
+	yes = !fstatvfs(fd, &st) && (st.f_flag & ST_RDONLY);
+	close(fd);
+	return yes;
 }
 
 dev_t own_dev(const struct own *own)

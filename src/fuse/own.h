@@ -82,6 +82,10 @@ void own_widen(struct own *own);
  * does. 0 or -errno; also for an error of before that nobody was told. */
 int own_sync(struct own *own);
 
+/* Was the mount made read-only, as mount(8) -o remount,ro does? Then the kernel
+ * can be told of no other size. Waits for requests. */
+bool own_is_readonly(struct own *own);
+
 /* The device of the mount; 0: it has not answered yet. */
 dev_t own_dev(const struct own *own);
 

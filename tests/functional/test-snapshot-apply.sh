@@ -103,6 +103,13 @@ done
 mount_image img mnt -o ro
 refuses "read-only" "$RAWCOW" snapshot -a small mnt
 umount_wait mnt
+if [ "$(id -u)" = 0 ]; then
+	mount_image img mnt
+	mount -i -o remount,ro mnt
+	refuses "read-only" "$RAWCOW" snapshot -a small mnt
+	same_file mnt large.raw
+	umount_wait mnt
+fi
 
 # A loop device would write what it has cached over it.
 if [ "$(id -u)" = 0 ] && losetup -f >/dev/null 2>&1; then
