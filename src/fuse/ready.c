@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -115,11 +116,32 @@ int ready_fork(struct ready *r, int *status)
 	return 1;
 }
 
+/* Has the file at PATH something else in it than a number? */
+static bool is_other_file(const char *path)
+{
+	struct stat st;
+	int pid, n;
+	FILE *f;
+
+	if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+		return false;
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	n = fscanf(f, "%d", &pid);
+	fclose(f);
+	return n == 0;
+}
+
 int ready_check(const struct ready *r, struct err *err)
 {
 	autofree char *dir = NULL;
 	char *slash;
 
+	/* a mistaken name, of the image itself perhaps, would empty that file */
+	if (r->pidfile && is_other_file(r->pidfile))
+		return err_set(err, -EEXIST, "pid file %s: it exists, and is no "
+			       "pid file", r->pidfile);
 	if (!r->pidfile || !access(r->pidfile, W_OK))
 		return 0;
 	dir = errno == ENOENT ? strdup(r->pidfile) : NULL;

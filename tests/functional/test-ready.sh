@@ -23,6 +23,11 @@ umount_wait mnt
 [ "$(cat pidfile)" = 1 ] || fail "the pidfile of another process was removed"
 rm pidfile
 
+# Nor another file, by mistake.
+cp img had
+refuses_mount "no pid file" img mnt --pidfile img
+same_file img had
+
 # Unmounted before it is ready: a line, as for each failure.
 if [ "$(id -u)" = 0 ] && can_inject; then
 	ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0 strace -f -qq -o /dev/null \
