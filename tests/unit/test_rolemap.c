@@ -444,6 +444,36 @@ START_TEST(finished_by_two)
 }
 END_TEST
 
+/* A cluster that two tables refer to loses the reference of the one that is
+ * written; the other, a snapshot's or of another stream in the same cluster, is
+ * seen later, when the count is 1. */
+START_TEST(one_left)
+{
+	static unsigned char text[C];
+	uint64_t far = (MANY - 1) * SPAN;
+
+	build_many();
+	if (_i == 0) {
+		imgbuild_data(&b, C, "x", 1);
+		imgbuild_snapshot(&b, "1", "s");
+		imgbuild_data(&b, 0, "z", 1); /* in a table of its own */
+	} else {
+		imgbuild_compressed(&b, C, text);
+		imgbuild_compressed(&b, far + C, text);
+	}
+	imgbuild_finish(&b);
+	open_rw();
+	ck_assert(!atomic_load(&img->meta.roles.complete));
+	ck_assert_int_eq(image_write(img, "y", 1, C), 0);
+	ck_assert_int_eq(image_commit_all(img), 0);
+	ck_assert_int_eq(rolescan_finish(&img->meta), 0);
+	ck_assert(!image_corrupt(img));
+	ck_assert(atomic_load(&img->meta.roles.complete));
+	ck_assert_int_eq(image_close(img), 0);
+	fini();
+}
+END_TEST
+
 /* A clash in a table that was not scanned at open: found when the table is
  * changed, or by the thread; writing stops, the image is marked. */
 START_TEST(found_later)
@@ -617,6 +647,7 @@ static Suite *rolemap_suite(void)
 	tcase_add_loop_test(tc, not_free, 0, 2);
 	tcase_add_test(tc, background);
 	tcase_add_test(tc, finished_by_two);
+	tcase_add_loop_test(tc, one_left, 0, 2);
 	tcase_add_loop_test(tc, found_later, 0, 2);
 	tcase_add_loop_test(tc, kept, 0, 8);
 	tcase_add_test(tc, mark_stays);

@@ -108,13 +108,15 @@ static int change_slice(struct meta *m, struct slice *s, uint64_t i, uint64_t n,
 	return 0;
 }
 
-/* What N counts from HIDX, entries from I on of S, say is free has no role any
- * more. */
+/* N counts from HIDX, entries from I on of S, are lower: what they say is free
+ * has no role any more. */
 static void end_roles(struct meta *m, const struct slice *s, uint64_t i,
 		      uint64_t hidx, uint64_t n) LOCK_REQUIRES(&m->lock)
 {
 	for (uint64_t k = 0; k < n; k++)
-		if (!rcentry_get(s->data, m->geom->refcount_order, i + k))
+		if (rcentry_get(s->data, m->geom->refcount_order, i + k))
+			rolescan_lower_locked(m, hidx + k);
+		else
 			rolescan_drop_locked(m, hidx + k, 1);
 }
 

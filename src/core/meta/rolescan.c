@@ -38,14 +38,18 @@ static bool agrees(enum role old, enum role role)
 	       (role == ROLE_DATA_SHARED || role == ROLE_COMPRESSED);
 }
 
-/* Can HIDX have a second reference? What its count says; one that cannot be
- * read is met later. */
-static bool is_counted_twice(struct meta *m, uint64_t hidx)
+/* Could HIDX have a second reference at open? What its count says; one that
+ * cannot be read is met later. The first one, known from a table that was seen,
+ * may be gone by now. */
+static bool was_counted_twice(struct meta *m, uint64_t hidx)
 	LOCK_REQUIRES(&m->lock)
 {
+	const struct rolescan *rs = &m->roles;
 	uint64_t v;
 
-	return refcount_get_locked(m, hidx, &v) < 0 || v >= 2;
+	return refcount_get_locked(m, hidx, &v) < 0 || v >= 2 ||
+	       rs->lowered_lost ||
+	       rolemap_get(&rs->lowered, hidx) != ROLE_NONE;
 }
 
 /* N clusters are referred to as ROLE. -EUCLEAN: *C; -ENOMEM. */
@@ -64,7 +68,7 @@ static int claim(struct meta *m, uint64_t hidx, uint64_t n, enum role role,
 		if (old == ROLE_NONE && rolemap_set(map, hidx, 1, role) < 0)
 			return -ENOMEM;
 		if (old != ROLE_NONE &&
-		    !(agrees(old, role) && is_counted_twice(m, hidx))) {
+		    !(agrees(old, role) && was_counted_twice(m, hidx))) {
 			*c = (struct clash){hidx, old, role};
 			return -EUCLEAN;
 		}
@@ -118,6 +122,7 @@ int rolescan_claim(struct meta *m, uint64_t hoff, uint64_t len, enum role role,
 void rolescan_fini(struct rolescan *rs)
 {
 	rolemap_fini(&rs->map);
+	rolemap_fini(&rs->lowered);
 }
 
 /* --- what tables map ------------------------------------------------------- */
@@ -186,8 +191,10 @@ static int claim_entries(struct meta *m, const void *t, bool shared,
 
 static void note_seen(struct rolescan *rs)
 {
-	if (--rs->unseen == 0 && !rs->partial)
-		atomic_store(&rs->complete, true);
+	if (--rs->unseen || rs->partial)
+		return;
+	atomic_store(&rs->complete, true);
+	rolemap_fini(&rs->lowered);
 }
 
 /* T is the table in cluster HIDX, which is unseen. -EUCLEAN. */

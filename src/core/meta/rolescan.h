@@ -17,7 +17,7 @@
  *	everything else			one reference
  *
  * Any other combination is a clash, and so is a second reference to a cluster
- * whose count is 1: at open the image is refused, later it is
+ * whose count is 1, and was at open: at open the image is refused, later it is
  * marked corrupt and writing stops. From then on
  *
  * - alloc_*() gives clusters their role, and takes only such without one;
@@ -50,6 +50,10 @@ struct rolescan {
 	uint64_t floor;	      /* const after open: no entry refers to this or
 				 a later one then; 0 for a block device */
 	bool partial;	      /* meta.lock: no memory for all of data */
+	/* meta.lock, until the map is complete: clusters that have lost a
+	 * reference, but not their last one */
+	struct rolemap lowered;
+	bool lowered_lost; /* meta.lock: no memory for all of them */
 	atomic_bool complete; /* all references of all tables are in the map */
 };
 
@@ -91,6 +95,10 @@ int rolescan_table_locked(struct meta *m, uint64_t hoff)
 int rolescan_take_locked(struct meta *m, uint64_t hidx, uint64_t n,
 			 enum role role) LOCK_REQUIRES(metalock(m));
 void rolescan_drop_locked(struct meta *m, uint64_t hidx, uint64_t n)
+	LOCK_REQUIRES(metalock(m));
+
+/* HIDX has lost a reference, but not its last one. */
+void rolescan_lower_locked(struct meta *m, uint64_t hidx)
 	LOCK_REQUIRES(metalock(m));
 
 /* Where the allocator may begin to search. */

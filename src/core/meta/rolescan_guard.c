@@ -26,6 +26,15 @@ void rolescan_drop_locked(struct meta *m, uint64_t hidx, uint64_t n)
 	(void)!rolemap_set(&m->roles.map, hidx, n, ROLE_NONE);
 }
 
+void rolescan_lower_locked(struct meta *m, uint64_t hidx)
+{
+	struct rolescan *rs = &m->roles;
+
+	if (!atomic_load(&rs->complete) &&
+	    rolemap_set(&rs->lowered, hidx, 1, ROLE_DATA) < 0)
+		rs->lowered_lost = true;
+}
+
 uint64_t rolescan_floor_locked(struct meta *m)
 {
 	struct rolescan *rs = &m->roles;

@@ -101,6 +101,8 @@ int rolescan_open(struct meta *m, struct err *err)
 		return err_set_sys(err, r, "cannot stat");
 	/* an entry has eight bytes in the file, and half a byte here */
 	r = rolemap_init(&rs->map, (32ULL << 20) + st.blocks * 512 / 16);
+	if (r == 0)
+		r = rolemap_init(&rs->lowered, UINT64_MAX);
 	if (r < 0)
 		return err_set_sys(err, r, "cannot open");
 	rs->floor = st.block_device ? 0 : atomic_load(&m->end_hidx) + 1;
