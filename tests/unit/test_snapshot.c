@@ -1,13 +1,16 @@
 /*
  * test_snapshot: snapshot records that rawcow did not write. Whatever a record
- * says, applying it leaves an image that is whole.
+ * says, applying it leaves an image that is whole. And commits of the timer
+ * while tables are written that a root is about to name.
  */
 #include <check.h>
 #include <errno.h>
 #include <string.h>
 
 #include "base/be.h"
+#include "core/admin/resize.h"
 #include "core/admin/snapshot.h"
+#include "core/image/open.h"
 #include "imagefix.h"
 #include "suite.h"
 
@@ -71,4 +74,83 @@ START_TEST(disk_too_large)
 }
 END_TEST
 
-SUITE_MAIN_LOOPS("snapshot", { disk_too_large, 4 })
+/* --- beside the committer ----------------------------------------------------- */
+
+static const struct host_ops *plain_ops;
+static struct image *committing;
+static unsigned unsynced; /* writes of tables since the last sync */
+
+/* Is it a table, and no commit that writes it? */
+static bool is_table(uint64_t off)
+{
+	enum role role = rolemap_get(&committing->meta.roles.map,
+				     off / image_cluster_size(committing));
+
+	return !committing->meta.wb.running &&
+	       (role == ROLE_L2_SHARED || role == ROLE_SNAP_L1 ||
+		role == ROLE_SNAPTABLE || role == ROLE_L1);
+}
+
+/* A host whose each write of a table meets a commit of the timer. */
+static ssize_t pwrite_meets_commit(void *ctx, const void *buf, size_t len,
+				   uint64_t off)
+{
+	if (is_table(off)) {
+		ck_assert_int_eq(image_commit_all(committing), 0);
+		unsynced++;
+	}
+	ck_assert(off || !unsynced); /* [R1] [R7] */
+	return plain_ops->pwrite(ctx, buf, len, off);
+}
+
+static int sync_counted(void *ctx)
+{
+	unsynced = 0;
+	return plain_ops->sync(ctx);
+}
+
+/* Begin, or end. */
+static void meet_commits(struct image *img, struct host_ops *ops)
+{
+	committing = img;
+	if (!ops) {
+		img->file->ops = plain_ops;
+		return;
+	}
+	plain_ops = img->file->ops;
+	*ops = *plain_ops;
+	ops->pwrite = pwrite_meets_commit;
+	ops->sync = sync_counted;
+	img->file->ops = ops;
+}
+
+/* What the header is about to name is stable, although a commit that began
+ * while it was written has synced all that it knew of: the tables of a
+ * snapshot, those that lose COPIED, a longer L1 table. */
+START_TEST(beside_commits)
+{
+	const struct create_opts o = { .size = SIZE, .cluster_size = 4096 };
+	struct host_ops ops;
+	struct image *img;
+
+	imagefix_create(&fx, &o);
+	memset(fx.want, 'a', SIZE);
+	img = imagefix_open(&fx, false);
+	ck_assert_ptr_nonnull(img);
+	if (_i)
+		ck_assert_int_eq(image_write(img, fx.want, SIZE, 0), 0);
+	else
+		memset(fx.want, 0, SIZE);
+	meet_commits(img, &ops);
+	ck_assert_int_eq(snapshot_create(img, "s", &fx.err), 0);
+	ck_assert_int_eq(snapshot_apply(img, "s", &fx.err), 0);
+	ck_assert_int_eq(resize_image(img, 2ULL << 30, false, &fx.err), 0);
+	ck_assert_int_eq(resize_image(img, SIZE, true, &fx.err), 0);
+	meet_commits(img, NULL);
+	ck_assert_int_eq(image_close(img), 0);
+	imagefix_look(&fx, false);
+	imagefix_free(&fx);
+}
+END_TEST
+
+SUITE_MAIN_LOOPS("snapshot", { disk_too_large, 4 }, { beside_commits, 2 })

@@ -15,6 +15,7 @@
 #include "core/image/snaplist.h"
 #include "core/meta/atonce.h"
 #include "core/meta/l2map.h"
+#include "core/meta/place.h"
 
 /* --- growing ------------------------------------------------------------------- */
 
@@ -42,32 +43,18 @@ static int is_clean(struct image *img, uint64_t from, uint64_t to, bool *clean)
 /* Clusters for an L1 table of N entries, holding what the old one does. */
 static int place_l1(struct meta *m, uint32_t n, uint64_t *hoff)
 {
-	const struct geom *g = m->geom;
-	uint64_t clusters = geom_clusters(g, (uint64_t)n * 8);
 	autofree uint64_t *t = mem_array(n, sizeof(*t));
-	uint64_t hidx;
+	struct place p;
 	int r;
 
 	if (!t)
 		return -ENOMEM;
-	lock_take(&m->lock);
-	r = alloc_exact_locked(m, clusters, ROLE_L1, &hidx);
-	lock_drop(&m->lock);
-	if (r < 0)
-		return r;
-	*hoff = hidx << g->cluster_bits;
 	for (uint32_t i = 0; i < m->l1.n; i++)
 		be64_store(&t[i], l1table_get(&m->l1, i));
-	tablecache_forget(m->l2, *hoff, clusters << g->cluster_bits);
-	atomic_store(&m->new_unsynced, true);
-	r = meta_zero(m, *hoff, clusters << g->cluster_bits, ROLE_L1);
-	if (r == 0)
-		r = meta_write(m, t, (size_t)n * 8, *hoff, ROLE_L1);
-	if (r < 0) {
-		lock_take(&m->lock);
-		alloc_give_back_locked(m, hidx, clusters);
-		lock_drop(&m->lock);
-	}
+	r = place_put(m, t, (size_t)n * 8, ROLE_L1, &p);
+	if (r < 0)
+		place_give_back(m, &p);
+	*hoff = p.hoff;
 	return r;
 }
 
@@ -107,10 +94,7 @@ static int move_l1(struct image *img, uint32_t n, uint64_t size)
 	l1table_fini(&m->l1);
 	m->l1 = l1;
 	lock_drop(&m->lock);
-	if (before.l1_offset && before.l1_entries)
-		alloc_free_stable(m, before.l1_offset >> img->geom.cluster_bits,
-				  geom_clusters(&img->geom,
-						before.l1_entries * 8ULL));
+	place_free(m, before.l1_offset, before.l1_entries * 8ULL);
 	return 0;
 }
 

@@ -21,9 +21,12 @@ int place_put(struct meta *m, const void *buf, size_t len, enum role role,
 	}
 	p->hoff = hidx << g->cluster_bits;
 	tablecache_forget(m->l2, p->hoff, p->n << g->cluster_bits);
-	atomic_store(&m->new_unsynced, true);
 	r = meta_zero(m, p->hoff, p->n << g->cluster_bits, role);
-	return r < 0 ? r : meta_write(m, buf, len, p->hoff, role);
+	if (r == 0)
+		r = meta_write(m, buf, len, p->hoff, role);
+	/* [R1] not before: a commit that begins meanwhile does not cover it */
+	atomic_store(&m->new_unsynced, true);
+	return r;
 }
 
 void place_give_back(struct meta *m, struct place *p)
