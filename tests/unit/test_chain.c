@@ -243,4 +243,41 @@ START_TEST(locks)
 }
 END_TEST
 
-SUITE_MAIN("chain", policy, override, loops, depth, locks)
+/* A backing file that contradicts itself is no fault of the image in front of
+ * it: that is not marked as corrupt, and goes on. */
+START_TEST(broken_behind)
+{
+	struct image_opts opts = { 0 };
+	struct imgbuild_params p = { .cluster_bits = 12, .refcount_order = 4,
+				     .size = 65536 };
+	struct err err = { "" };
+	struct image_extent e;
+	struct hostfile *f;
+	struct image *img;
+	struct imgbuild b;
+	char buf[512];
+
+	begin();
+	ck_assert_int_eq(hostfile_open(&f, AT_FDCWD, "in/q",
+				       HOSTFILE_RDWR | HOSTFILE_CREATE, NULL),
+			 0);
+	imgbuild_init(&b, f, &p);
+	imgbuild_l2_set(&b, 0, IMGBUILD_COPIED | 1ULL << 56 | 4096);
+	imgbuild_finish(&b);
+	imgbuild_fini(&b);
+	hostfile_close(f);
+	make("in/img", "q", "qcow2", 0);
+	ck_assert_int_eq(image_open(&img, "in/img", &opts, &err), 0);
+	ck_assert_int_eq(image_read(img, buf, sizeof(buf), 0), -EIO);
+	ck_assert_int_eq(image_write(img, "x", 1, 0), -EIO);
+	ck_assert_int_eq(image_map(img, 0, 512, &e), -EIO);
+	ck_assert_int_eq(image_write(img, "x", 1, 8192), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	ck_assert_int_eq(image_open(&img, "in/img", &opts, &err), 0);
+	ck_assert(!image_readonly(img));
+	ck_assert_int_eq(image_close(img), 0);
+	end();
+}
+END_TEST
+
+SUITE_MAIN("chain", policy, override, loops, depth, locks, broken_behind)

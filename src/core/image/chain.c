@@ -78,9 +78,14 @@ static int check_target(const struct target *t, struct err *err)
 	return 0;
 }
 
+int chain_error(int r)
+{
+	return r == -EUCLEAN ? -EIO : r;
+}
+
 static int read_image(void *ctx, void *buf, size_t len, uint64_t off)
 {
-	return image_read(ctx, buf, len, off);
+	return chain_error(image_read(ctx, buf, len, off));
 }
 
 static int read_raw(void *ctx, void *buf, size_t len, uint64_t off)

@@ -50,5 +50,9 @@ int chain_open_backing(struct image *img, const struct headerext_list *ext,
 		       struct chain *chain, struct err *err);
 void chain_close_backing(struct chain_backing *b);
 
+/* What R, of a request to an image behind another one, is to that one: not what
+ * it would be marked as corrupt for. */
+int chain_error(int r);
+
 /* Blocks of 512 bytes that the host holds for it and all behind it. */
 uint64_t chain_blocks(const struct chain_backing *b);

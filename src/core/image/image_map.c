@@ -52,7 +52,8 @@ static int map_behind(struct image *img, uint64_t off, uint64_t max,
 		return 0;
 	}
 	return b->raw ? map_raw(b->raw, off, max, depth + 1, out)
-		      : map_one(b->image, off, max, depth + 1, out);
+		      : chain_error(map_one(b->image, off, max, depth + 1,
+					    out));
 }
 
 /* Subclusters of IMG without data, in a cluster that has room for them: where
