@@ -400,6 +400,31 @@ START_TEST(no_room_has_one_name)
 }
 END_TEST
 
+/* A damaged file system says EUCLEAN, which means the image in rawcow. */
+START_TEST(damaged_host_is_no_image)
+{
+	struct host_stat st;
+	uint64_t end;
+	char buf[8];
+	bool data;
+
+	backend_open(2);
+	fill(0, 8, 'a');
+	set_rule(HOSTFAULT_ALL, HOSTFAULT_ERROR, -EUCLEAN, 0,
+		 HOSTFAULT_FOREVER);
+	ck_assert_int_eq(hostfile_pread(file, buf, 8, 0, NULL), -EIO);
+	ck_assert_int_eq(hostfile_pwrite_full(file, "x", 1, 0), -EIO);
+	ck_assert_int_eq(hostfile_zero(file, 0, 1 << 20), -EIO);
+	ck_assert_int_eq(hostfile_truncate(file, 1), -EIO);
+	ck_assert_int_eq(hostfile_sync(file), -EIO);
+	ck_assert_int_eq(hostfile_stat(file, &st), -EIO);
+	set_rule(HOSTFAULT_SEEK, HOSTFAULT_ERROR, -EUCLEAN, 1,
+		 HOSTFAULT_FOREVER);
+	ck_assert_int_eq(hostfile_next_extent(file, 0, &data, &end), -EIO);
+	backend_close();
+}
+END_TEST
+
 START_TEST(zero_falls_back)
 {
 	backend_open(2);
@@ -536,6 +561,7 @@ int main(void)
 	tcase_add_test(t, empty_counts_are_errors);
 	tcase_add_test(t, file_grows_under_a_read);
 	tcase_add_test(t, no_room_has_one_name);
+	tcase_add_test(t, damaged_host_is_no_image);
 	tcase_add_test(t, zero_falls_back);
 	tcase_add_test(t, sync_error_is_passed_on);
 	tcase_add_test(t, replay_gives_content);

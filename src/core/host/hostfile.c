@@ -89,9 +89,12 @@ static bool range_ok(uint64_t off, uint64_t len)
 	return num_range_inside(off, len, INT64_MAX);
 }
 
-/* One name for "no room", whichever limit was hit. */
+/* One name for "no room", whichever limit was hit. A damaged file system says
+ * EUCLEAN, which is no word about the image. */
 static int classify(int code)
 {
+	if (code == -EUCLEAN)
+		return -EIO;
 	return code == -EDQUOT || code == -EFBIG ? -ENOSPC : code;
 }
 
@@ -121,7 +124,7 @@ int hostfile_pread(struct hostfile *f, void *buf, size_t len, uint64_t off,
 		if (n == -EINTR)
 			continue;
 		if (n < 0)
-			return (int)n;
+			return classify((int)n);
 		if (n == 0) {
 			int more = has_more(f, off + done);
 
@@ -280,7 +283,7 @@ int hostfile_stat(struct hostfile *f, struct host_stat *st)
 	do {
 		ret = f->ops->stat(f->ctx, st);
 	} while (ret == -EINTR);
-	return ret;
+	return classify(ret);
 }
 
 /* -ENXIO from either seek: nothing but a hole up to the end of the file. */
@@ -303,7 +306,7 @@ static int find_extent(struct hostfile *f, uint64_t off, uint64_t size,
 	if (at == -EOPNOTSUPP || at == -ENXIO)
 		return 0;
 	if (at < 0)
-		return (int)at;
+		return classify((int)at);
 	if ((uint64_t)at > off)
 		*end = NUM_MIN((uint64_t)at, size);
 	return 0;

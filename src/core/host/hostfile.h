@@ -5,6 +5,7 @@
  *
  * The table works on whole requests where it can and may return short counts;
  * the hostfile_* functions loop, classify errors and add the name to messages.
+ * None returns -EUCLEAN, which is said of images.
  * All of them may be called by several threads at once. A hostfile does not
  * order anything: a write is durable only after a later successful
  * hostfile_sync(). (docs/durability.md calls one hostfile_sync() "F".)
