@@ -624,6 +624,62 @@ START_TEST(full_no_more)
 }
 END_TEST
 
+/* Full, while clusters in front of those last taken are free: there was no
+ * telling what they were when the first one was taken. */
+START_TEST(full_unseen)
+{
+	const uint64_t span = 2 << 20, tables = 1100;
+	uint64_t spare;
+
+	build(3, tables * span);
+	for (uint64_t i = 0; i < tables; i++)
+		imgbuild_data(&b, i * span, "x", 1);
+	spare = imgbuild_alloc(&b, 1);
+	imgbuild_ref(&b, spare, -1);
+	imgbuild_finish(&b);
+	open_rw();
+	ck_assert_int_eq(image_write(img, "y", 1, C), 0);
+	hostfault_limit(fault, hostmem_size(mem));
+	ck_assert_int_eq(image_write(img, "y", 1, 2 * C), 0);
+	ck_assert_int_eq(image_flush(img), 0);
+	ck_assert_uint_eq(imgbuild_l2_get(&b, 2 * C), spare | IMGBUILD_COPIED);
+	/* and where the file ended */
+	ck_assert_int_eq(image_write(img, "y", 1, 3 * C), 0);
+	ck_assert_int_eq(image_write(img, "y", 1, 4 * C), -ENOSPC);
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	fini();
+}
+END_TEST
+
+/* The same, passed by streams that follow each other. */
+START_TEST(full_streams)
+{
+	struct err err;
+
+	build(3, 1 << 20);
+	imgbuild_finish(&b);
+	ck_assert_int_eq(open_with((struct image_opts){
+					   .compress = IMAGE_COMPRESS_ON },
+				   &err), 0);
+	srand(1);
+	for (size_t i = 0; i < sizeof(want); i++)
+		want[i] = i % 2 ? 'w' : (unsigned char)rand();
+	ck_assert_int_eq(image_write(img, want, 21 * C, 0), 0);
+	ck_assert_int_eq(image_zero(img, 0, 10 * C, true), 0);
+	ck_assert_int_eq(image_commit_all(img), 0);
+	ck_assert_int_eq(image_write(img, want, 3 * C, 21 * C), 0);
+	for (size_t i = 0; i < C; i++)
+		want[i] = (unsigned char)rand();
+	hostfault_limit(fault, hostmem_size(mem));
+	for (unsigned i = 0; i < 4; i++)
+		ck_assert_int_eq(image_write(img, want, C, (30 + i) * C), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	fini();
+}
+END_TEST
+
 START_TEST(failed_sync)
 {
 	struct hostfault_rule rule = { HOSTFAULT_SYNC, HOSTFAULT_ERROR, -EIO, 0,
@@ -800,5 +856,5 @@ END_TEST
 SUITE_MAIN("image", refused, roots_without_counts, open_faults, readonly,
 	   autoclear, contradiction, outside, map, map_host,
 	   map_host_broken, map_chain, facts, committer, full_host,
-	   full_no_more, failed_sync, cut_l2, cut_l2_in_place, cut_refblock,
-	   stream_at_end)
+	   full_no_more, full_unseen, full_streams, failed_sync, cut_l2,
+	   cut_l2_in_place, cut_refblock, stream_at_end)

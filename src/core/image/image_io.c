@@ -62,9 +62,10 @@ static int apply(struct image *img, const struct change *c)
 	return r;
 }
 
-/* The disk is full: clusters that were freed but have not matured may help.
- * The one place where a write waits for a commit. True: try again. Also when
- * there are none: another thread's commit may just have given them back. */
+/* The disk is full: clusters that were freed but have not matured may help, or
+ * that were passed by. The one place where a write waits for a commit. True:
+ * try again. Also when there are none: another thread's commit may just have
+ * given them back. */
 static bool make_room(struct image *img)
 {
 	struct meta *m = &img->meta;
@@ -73,11 +74,14 @@ static bool make_room(struct image *img)
 	lock_take(&m->lock);
 	any = alloc_has_freed_locked(m) || rolescan_floor_locked(m);
 	lock_drop(&m->lock);
-	if (!any)
-		return true;
 	/* what lies in front of the end may be used once it is known */
-	return state_finish_roles(img, "cannot make room", NULL) == 0 &&
-	       writeback_settle(m) == 0;
+	if (any && (state_finish_roles(img, "cannot make room", NULL) < 0 ||
+		    writeback_settle(m) < 0))
+		return false;
+	lock_take(&m->lock);
+	alloc_rewind_locked(m);
+	lock_drop(&m->lock);
+	return true;
 }
 
 /* Start a commit when much is dirty; wait for it when memory gets short. */

@@ -44,6 +44,7 @@ static int take(struct meta *m, uint64_t hidx, uint64_t n, enum role role)
 	refcount_note_use_locked(m, hidx, n);
 	if (hidx + n > atomic_load(&m->end_hidx))
 		atomic_store(&m->end_hidx, hidx + n);
+	m->alloc.passed |= hidx > m->alloc.hint;
 	m->alloc.hint = hidx + n;
 	refcount_reserve_locked(m, hidx + n);
 	return 0;
@@ -84,6 +85,8 @@ static int find(struct meta *m, uint64_t min, uint64_t max, uint64_t *hidx,
 		if (r < 0)
 			return r;
 	} while (changed);
+	if (min == 1 && first_free(m) == m->alloc.hint)
+		m->alloc.hint = *hidx; /* all in front of it are in use */
 	return 0;
 }
 
@@ -153,6 +156,7 @@ static int bytes_continue(struct meta *m, uint64_t len, uint64_t *next)
 	if (!at)
 		return -EAGAIN;
 	if (len > g->cluster_size - geom_in_cluster(g, at)) {
+		m->alloc.passed |= m->alloc.hint <= hidx;
 		m->alloc.hint = hidx + 1;
 		r = find(m, 1, 1, next, &n);
 		if (r < 0)
@@ -203,6 +207,13 @@ void alloc_give_back_locked(struct meta *m, uint64_t hidx, uint64_t n)
 			    "%s: %llu clusters leak after a failed write",
 			    m->file->name, (unsigned long long)n);
 	m->alloc.hint = NUM_MIN(m->alloc.hint, hidx);
+}
+
+void alloc_rewind_locked(struct meta *m)
+{
+	if (m->alloc.passed)
+		m->alloc.hint = 0;
+	m->alloc.passed = false;
 }
 
 int alloc_free_reserve_locked(struct meta *m, size_t n)

@@ -39,6 +39,8 @@ struct alloc_list {
 
 struct alloc {
 	uint64_t hint;		 /* meta.lock: where the next search starts */
+	bool passed;		 /* meta.lock: there may be free ones in
+				    front of it */
 	struct alloc_list freed; /* meta.lock: dropped since the last cut */
 	struct alloc_list cut;	 /* meta.lock: dropped before the cut of the
 				    commit that runs */
@@ -82,6 +84,10 @@ int alloc_bytes_locked(struct meta *m, uint32_t len, uint64_t *hoff)
  * reference less at once. */
 void alloc_give_back_locked(struct meta *m, uint64_t hidx, uint64_t n)
 	LOCK_REQUIRES(metalock(m));
+
+/* There is no room where the last search ended: what it has passed by is looked
+ * at again. */
+void alloc_rewind_locked(struct meta *m) LOCK_REQUIRES(metalock(m));
 
 /* Make room to note N more ranges. -ENOMEM. Call before changing entries. */
 int alloc_free_reserve_locked(struct meta *m, size_t n)
