@@ -74,6 +74,33 @@ START_TEST(disk_too_large)
 }
 END_TEST
 
+/* As qemu-img creates a disk of no bytes: there is no L1 table. */
+START_TEST(no_table)
+{
+	const struct create_opts o = { .size = 0, .cluster_size = CS };
+	static const unsigned char none[12]; /* entries, offset */
+	struct image *img;
+
+	imagefix_create(&fx, &o);
+	ck_assert_int_eq(hostmem_write(fx.mem, none, sizeof(none), 36), 0);
+	img = imagefix_open(&fx, false);
+	ck_assert_ptr_nonnull(img);
+	ck_assert_int_eq(snapshot_create(img, "s", &fx.err), 0);
+	ck_assert(!image_corrupt(img));
+	ck_assert_int_eq(snapshot_apply(img, "s", &fx.err), 0);
+	ck_assert_int_eq(resize_image(img, SIZE, false, &fx.err), 0);
+	ck_assert_int_eq(image_write(img, "x", 1, 0), 0);
+	ck_assert_int_eq(snapshot_create(img, "t", &fx.err), 0);
+	ck_assert_int_eq(snapshot_apply(img, "s", &fx.err), 0);
+	ck_assert_uint_eq(image_size(img), 0);
+	ck_assert_int_eq(snapshot_delete(img, "t", &fx.err), 0);
+	ck_assert_int_eq(snapshot_delete(img, "s", &fx.err), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	imagefix_look(&fx, true); /* where the table was */
+	imagefix_free(&fx);
+}
+END_TEST
+
 /* --- beside the committer ----------------------------------------------------- */
 
 static const struct host_ops *plain_ops;
@@ -153,4 +180,5 @@ START_TEST(beside_commits)
 }
 END_TEST
 
-SUITE_MAIN_LOOPS("snapshot", { disk_too_large, 4 }, { beside_commits, 2 })
+SUITE_MAIN_LOOPS("snapshot", { disk_too_large, 4 }, { no_table, 1 },
+		 { beside_commits, 2 })

@@ -258,9 +258,8 @@ int tree_clear_copied(struct meta *m)
 	if (!l1)
 		return -ENOMEM;
 	r = visit(m, l1, m->l1.n, clear_table, &done);
-	if (r == 0)
-		r = rolescan_check(m, m->l1.hoff, NUM_MAX(m->l1.n, 1U) * 8ULL,
-				   ROLE_L1);
+	if (r == 0 && m->l1.n)
+		r = rolescan_check(m, m->l1.hoff, m->l1.n * 8ULL, ROLE_L1);
 	if (r == 0)
 		r = l1table_clear_copied(&m->l1, m->file);
 	/* [R6] not before: a commit that begins meanwhile does not cover it */
