@@ -3,13 +3,17 @@
  * where the commit before it moves the refcount table, hence writes sector 0.
  */
 #include <check.h>
+#include <pthread.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/be.h"
 #include "core/admin/create.h"
 #include "core/admin/resize.h"
 #include "core/admin/snapshot.h"
+#include "core/admin/trim.h"
 #include "core/format/qcow2.h"
+#include "core/image/open.h"
 #include "lib/hostmem.h"
 #include "lib/hostrecord.h"
 #include "suite.h"
@@ -136,4 +140,66 @@ START_TEST(grow_with_table)
 }
 END_TEST
 
-SUITE_MAIN("resize", grow_with_table)
+/* --- beside a commit ----------------------------------------------------------- */
+
+static const struct host_ops *plain_ops;
+static struct image *trimmed;
+static bool trim_now;
+static pthread_t trimmer;
+static int trim_result;
+
+static void *trim(void *arg)
+{
+	trim_result = trim_file(arg);
+	return NULL;
+}
+
+/* A host that is slow to say how long the file is: it is cut meanwhile, unless
+ * that waits for the commit that asks. */
+static int stat_and_trim(void *ctx, struct host_stat *st)
+{
+	const struct timespec pause = { .tv_nsec = 30000000 };
+	int r = plain_ops->stat(ctx, st);
+
+	if (trim_now && trimmed->meta.wb.running) {
+		trim_now = false;
+		ck_assert_int_eq(pthread_create(&trimmer, NULL, trim,
+						&trimmed->meta), 0);
+		nanosleep(&pause, NULL);
+	}
+	return r;
+}
+
+/* A commit is not told that another program has cut the file. */
+START_TEST(cut_beside_commit)
+{
+	const struct create_opts o = { .size = MIB };
+	struct hostmem *m = hostmem_new();
+	struct err err = { "" };
+	struct host_ops ops;
+	struct hostfile *f;
+
+	ck_assert_int_eq(hostmem_open(&f, m, true), 0);
+	ck_assert_int_eq(create_image(f, &o, &err), 0);
+	hostfile_close(f);
+	trimmed = open_mem(m, NULL);
+	ck_assert_int_eq(image_write(trimmed, data, MIB, 0), 0);
+	ck_assert_int_eq(image_zero(trimmed, 0, MIB, true), 0);
+	ck_assert_int_eq(image_commit_all(trimmed), 0);
+	plain_ops = trimmed->file->ops;
+	ops = *plain_ops;
+	ops.stat = stat_and_trim;
+	trimmed->file->ops = &ops;
+	atomic_store(&trimmed->meta.data_unsynced, true);
+	trim_now = true;
+	ck_assert_int_eq(image_flush(trimmed), 0);
+	ck_assert_int_eq(pthread_join(trimmer, NULL), 0);
+	ck_assert_int_eq(trim_result, 0);
+	trimmed->file->ops = plain_ops;
+	ck_assert_int_eq(image_write(trimmed, data, CS, 0), 0);
+	ck_assert_int_eq(image_close(trimmed), 0);
+	hostmem_free(m);
+}
+END_TEST
+
+SUITE_MAIN("resize", grow_with_table, cut_beside_commit)

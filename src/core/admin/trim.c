@@ -44,33 +44,45 @@ int trim_end(struct meta *m, uint64_t from, uint64_t size)
 	return trim_range(m, from, num_round_up(size, geom_l2_span(m->geom)));
 }
 
-int trim_file(struct meta *m)
+/* The file's clusters behind the last one in use, if it has some. */
+static int cut_locked(struct meta *m, uint64_t end) LOCK_REQUIRES(&m->lock)
 {
-	uint64_t end = atomic_load(&m->end_hidx);
 	uint64_t last = end;
-	struct host_stat st;
 	uint64_t v = 0;
-	int r = hostfile_stat(m->file, &st);
+	int r = 0;
 
-	if (r < 0 || st.block_device)
-		return r;
-	lock_take(&m->lock);
-	while (r == 0 && last > 1) {
+	while (last > 1) {
 		r = refcount_get_locked(m, last - 1, &v);
 		if (r < 0 || v ||
 		    rolemap_get(&m->roles.map, last - 1) != ROLE_NONE)
 			break;
 		last--;
 	}
-	if (r == 0 && last < end)
-		r = hostfile_truncate(m->file, last << m->geom->cluster_bits);
-	if (r == 0 && last < end) {
-		atomic_store(&m->end_hidx, last);
-		m->wb.file_size = last << m->geom->cluster_bits;
-		m->alloc.hint = 0;
-		/* the new length is durable with the next commit */
-		atomic_store(&m->data_unsynced, true);
-	}
+	if (r < 0 || last == end)
+		return r;
+	r = hostfile_truncate(m->file, last << m->geom->cluster_bits);
+	if (r < 0)
+		return r;
+	atomic_store(&m->end_hidx, last);
+	m->wb.file_size = last << m->geom->cluster_bits;
+	m->alloc.hint = 0;
+	/* the new length is durable with the next commit */
+	atomic_store(&m->data_unsynced, true);
+	return 0;
+}
+
+int trim_file(struct meta *m)
+{
+	struct host_stat st;
+	int r = hostfile_stat(m->file, &st);
+
+	if (r < 0 || st.block_device)
+		return r;
+	/* one that runs would think that somebody else has cut the file */
+	writeback_hold(&m->wb);
+	lock_take(&m->lock);
+	r = cut_locked(m, atomic_load(&m->end_hidx));
 	lock_drop(&m->lock);
+	writeback_release(&m->wb);
 	return r;
 }
