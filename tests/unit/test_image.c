@@ -255,6 +255,8 @@ END_TEST
 /* A contradiction marks the image, once; writes stop. */
 START_TEST(contradiction)
 {
+	struct image_extent e;
+
 	for (unsigned version = 2; version <= 3; version++) {
 		build(version, 1 << 20);
 		imgbuild_data(&b, 0, "x", 1);
@@ -275,6 +277,17 @@ START_TEST(contradiction)
 					  2);
 		fini();
 	}
+	/* seen by a read of what is in front of it */
+	build(3, 1 << 20);
+	imgbuild_data(&b, 0, "x", 1);
+	imgbuild_l2_set(&b, C, IMGBUILD_COPIED | 1ULL << 56 | 8 * C);
+	imgbuild_finish(&b);
+	open_rw();
+	ck_assert_int_eq(image_map(img, 0, 2 * C, &e), 0);
+	ck_assert_int_eq(image_write(img, "z", 1, 0), -EIO);
+	ck_assert_int_eq(image_close(img), 0);
+	ck_assert_uint_eq(imgbuild_header_get(&b, IMGBUILD_INCOMPAT), 2);
+	fini();
 	/* found by a write */
 	build(3, 1 << 20);
 	imgbuild_data(&b, 0, "x", 1);

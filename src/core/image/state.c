@@ -65,8 +65,11 @@ int state_begin_write(struct image *img)
 {
 	if (img->state.readonly)
 		return -EROFS;
-	if (atomic_load(&img->meta.failed) || atomic_load(&img->meta.corrupt))
+	if (atomic_load(&img->meta.failed))
 		return -EIO;
+	/* who found it may have had no need of it, and said nothing */
+	if (atomic_load(&img->meta.corrupt))
+		return state_mark_corrupt(img);
 	return atomic_load(&img->state.ready) ? 0 : first_write(img);
 }
 
