@@ -474,6 +474,50 @@ START_TEST(one_left)
 }
 END_TEST
 
+static uint64_t fail_at; /* once */
+
+static ssize_t pread_fails_once(void *ctx, void *buf, size_t len, uint64_t off)
+{
+	if (off != fail_at)
+		return plain_ops->pread(ctx, buf, len, off);
+	fail_at = 0;
+	return -EIO;
+}
+
+/* A table that could not be read when all others were seen is seen when a
+ * snapshot shares it, or gives it up. */
+START_TEST(seen_late)
+{
+	uint64_t far = (MANY - 1) * SPAN;
+	struct host_ops ops;
+	char c = 0;
+
+	build_many();
+	if (_i)
+		imgbuild_snapshot(&b, "1", "s");
+	imgbuild_finish(&b);
+	open_rw();
+	plain_ops = img->file->ops;
+	ops = *plain_ops;
+	ops.pread = pread_fails_once;
+	img->file->ops = &ops;
+	fail_at = first(imgbuild_l1_get(&b, MANY - 1));
+	if (_i)
+		ck_assert_int_eq(snapshot_delete(img, "s", &err), 0);
+	else
+		ck_assert_int_eq(snapshot_create(img, "s", &err), 0);
+	ck_assert_uint_eq(fail_at, 0);
+	img->file->ops = plain_ops;
+	ck_assert_int_eq(image_write(img, "y", 1, far + 1), 0);
+	ck_assert_int_eq(image_read(img, &c, 1, far), 0);
+	ck_assert_int_eq(c, 'x');
+	ck_assert(!image_corrupt(img));
+	ck_assert(atomic_load(&img->meta.roles.complete));
+	ck_assert_int_eq(image_close(img), 0);
+	fini();
+}
+END_TEST
+
 /* A clash in a table that was not scanned at open: found when the table is
  * changed, or by the thread; writing stops, the image is marked. */
 START_TEST(found_later)
@@ -648,6 +692,7 @@ static Suite *rolemap_suite(void)
 	tcase_add_test(tc, background);
 	tcase_add_test(tc, finished_by_two);
 	tcase_add_loop_test(tc, one_left, 0, 2);
+	tcase_add_loop_test(tc, seen_late, 0, 2);
 	tcase_add_loop_test(tc, found_later, 0, 2);
 	tcase_add_loop_test(tc, kept, 0, 8);
 	tcase_add_test(tc, mark_stays);

@@ -165,6 +165,18 @@ int tree_add(struct meta *m, const uint64_t *l1, uint32_t n)
 	return r;
 }
 
+/* Before the table at HOFF is changed or dropped; all have been seen, unless
+ * one could not be read then. */
+static int see_table(struct meta *m, uint64_t hoff)
+{
+	int r;
+
+	lock_take(&m->lock);
+	r = rolescan_table_locked(m, hoff);
+	lock_drop(&m->lock);
+	return r;
+}
+
 /* Neighbours are freed in one go, so that a punch is long. */
 static void drop_run(struct meta *m, struct run *have, const struct run *more)
 {
@@ -182,7 +194,10 @@ static int drop_table(struct meta *m, uint64_t hoff, const void *t)
 	const struct run none = { 0, 0 };
 	struct run have = none;
 	struct run run;
+	int r = see_table(m, hoff);
 
+	if (r < 0)
+		return r;
 	for (uint64_t k = 0; k < m->geom->l2_entries; k++)
 		if (entry_run(m, t, k, &run) == 0 && run.n)
 			drop_run(m, &have, &run);
@@ -231,10 +246,11 @@ static int clear_table(struct meta *m, uint64_t hoff, const void *t)
 {
 	const struct geom *g = m->geom;
 	autofree void *copy = mem_aligned(g->cluster_size);
+	int r = copy ? see_table(m, hoff) : -ENOMEM;
 	bool any = false;
 
-	if (!copy)
-		return -ENOMEM;
+	if (r < 0)
+		return r;
 	for (uint64_t k = 0; k < g->l2_entries; k++) {
 		struct l2entry_raw raw = l2entry_load(g, t, k);
 
@@ -332,6 +348,9 @@ static int set_table(struct meta *m, uint32_t i) LOCK_REQUIRES(&m->lock)
 	int r = table_at(m, raw, &hoff);
 
 	if (r < 0 || !hoff || !is_alone(m, hoff >> m->geom->cluster_bits))
+		return r;
+	r = rolescan_table_locked(m, hoff);
+	if (r < 0)
 		return r;
 	/* a table whose COPIED was to be cleared may have kept it */
 	if (!(raw & QCOW2_ENTRY_COPIED) ||
