@@ -720,6 +720,32 @@ END_TEST
 #define BIG (64ULL << 10) /* clusters of several slices */
 #define FAR (512 * BIG)	  /* what the second slice of a table maps */
 
+/* A part of a table that was never written may be a hole of the file, as after
+ * 'cp --sparse': the write that will change it is told that there is no room,
+ * not the commit, after which nothing goes on. */
+START_TEST(full_hole)
+{
+	const struct imgbuild_params p = { .refcount_order = 4,
+					   .size = 2 * FAR };
+	struct hostfault_rule rule = { HOSTFAULT_FALLOC, HOSTFAULT_ERROR,
+				       -ENOSPC, 0, HOSTFAULT_FOREVER };
+
+	build_as(&p);
+	imgbuild_data(&b, 0, "d", 1);
+	imgbuild_finish(&b);
+	open_rw();
+	hostfault_set(fault, &rule);
+	ck_assert_int_eq(image_write(img, "f", 1, FAR), -ENOSPC);
+	ck_assert_int_eq(image_write(img, "f", 1, BIG), 0); /* no hole */
+	ck_assert_int_eq(image_flush(img), 0);
+	hostfault_set(fault, NULL);
+	ck_assert_int_eq(image_write(img, "f", 1, FAR), 0);
+	ck_assert_int_eq(image_close(img), 0);
+	expect_clean();
+	fini();
+}
+END_TEST
+
 static uint64_t build_cut(void)
 {
 	const struct imgbuild_params p = { .refcount_order = 4,
@@ -869,5 +895,5 @@ END_TEST
 SUITE_MAIN("image", refused, roots_without_counts, open_faults, readonly,
 	   autoclear, contradiction, outside, map, map_host,
 	   map_host_broken, map_chain, facts, committer, full_host,
-	   full_no_more, full_unseen, full_streams, failed_sync, cut_l2,
-	   cut_l2_in_place, cut_refblock, stream_at_end)
+	   full_no_more, full_unseen, full_streams, full_hole, failed_sync,
+	   cut_l2, cut_l2_in_place, cut_refblock, stream_at_end)

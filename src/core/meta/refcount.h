@@ -68,7 +68,8 @@ int refcount_get_locked(struct meta *m, uint64_t hidx, uint64_t *value)
 
 /*
  * Add 1 to the counts of N clusters from HIDX, whose areas are covered. All or
- * nothing. -ERANGE: a count is at its maximum; else as refcount_get_locked().
+ * nothing. -ERANGE: a count is at its maximum; -ENOSPC; else as
+ * refcount_get_locked().
  */
 int refcount_add_locked(struct meta *m, uint64_t hidx, uint64_t n)
 	LOCK_REQUIRES(metalock(m));

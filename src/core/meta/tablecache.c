@@ -246,14 +246,31 @@ static void pin(struct tablecache *tc, struct slice *s)
 	lock_drop(&sh->lock);
 }
 
+/* S may be a hole of the file if it is all zero, as in a new table, or an old
+ * one that was copied so. */
+static int reserve_on_host(struct tablecache *tc, const struct slice *s)
+{
+	const uint8_t *p = s->data;
+	int r;
+
+	if (*p || memcmp(p, p + 1, tc->slice_size - 1))
+		return 0;
+	r = hostfile_allocate(tc->file, s->hoff, tc->slice_size);
+	return r == -EOPNOTSUPP ? 0 : r;
+}
+
 int tablecache_dirty(struct tablecache *tc, struct slice *s)
 {
 	struct tablecache_cut *room = &tc->room[tc->next];
 	size_t *cap = tc->room_cap[tc->next];
 	size_t need = tc->dirty_n + 1;
+	int r;
 
 	if (s->dirty)
 		return 0;
+	r = reserve_on_host(tc, s);
+	if (r < 0)
+		return r;
 	if (mem_grow(&room->slices, &cap[0], need, sizeof(*room->slices)) < 0 ||
 	    mem_grow(&room->copies, &cap[1], need, tc->slice_size) < 0 ||
 	    mem_grow(&room->early, &cap[2], need, sizeof(*room->early)) < 0)

@@ -58,7 +58,8 @@ int tablecache_get(struct tablecache *tc, uint64_t hoff, struct slice **out);
 void tablecache_put(struct tablecache *tc, struct slice *s);
 
 /* Before the content of a pinned slice is changed: it will be written by the
- * next commit. -ENOMEM: then it must not be changed. meta.lock is held. */
+ * next commit, for which the host keeps room. -ENOMEM, -ENOSPC, -EIO: then it
+ * must not be changed. meta.lock is held. */
 int tablecache_dirty(struct tablecache *tc, struct slice *s);
 
 /* Forget the slices in [HOFF, HOFF + LEN), dirty ones too: the clusters there

@@ -20,7 +20,7 @@
 int tree_check(struct meta *m, const uint64_t *l1, uint32_t n);
 
 /* Count one more reference to everything in the tree. All or nothing. -ERANGE:
- * a count is at its maximum; -EUCLEAN, -EIO, -ENOMEM. */
+ * a count is at its maximum; -ENOSPC, -EUCLEAN, -EIO, -ENOMEM. */
 int tree_add(struct meta *m, const uint64_t *l1, uint32_t n);
 
 /*
