@@ -125,4 +125,27 @@ START_TEST(failures)
 }
 END_TEST
 
-SUITE_MAIN("zero", content, entries, failures)
+/* A data file that is longer than the disk, such as a device, keeps what it has
+ * behind it, also where the disk ends within a cluster. */
+START_TEST(behind_disk)
+{
+	const struct imgbuild_params p = { .cluster_bits = 12,
+					   .refcount_order = 4,
+					   .size = 8192 + 512,
+					   .data_file = true };
+	unsigned char c = 0;
+
+	datafix_build(&df, &p, 0);
+	ck_assert_int_eq(hostmem_write(df.fx.data_mem, "b", 1, p.size), 0);
+	datafix_open(&df);
+	ck_assert_int_eq(write_range(&df.d, "x", 1, p.size - 1), 0);
+	zero(8192, 512, true);
+	hostmem_read(df.fx.data_mem, &c, 1, p.size);
+	ck_assert_int_eq(c, 'b');
+	hostmem_read(df.fx.data_mem, &c, 1, p.size - 1);
+	ck_assert_int_eq(c, 0);
+	datafix_close(&df);
+}
+END_TEST
+
+SUITE_MAIN("zero", content, entries, failures, behind_disk)

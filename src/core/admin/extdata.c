@@ -73,12 +73,7 @@ int extdata_shrink(struct image *img, uint64_t size)
 void extdata_empty(struct image *img)
 {
 	struct host_stat st;
-	uint64_t len;
 
-	if (hostfile_stat(img->data_file, &st) < 0)
-		return;
-	/* what lies behind the end of the disk is none of it */
-	len = NUM_MIN(st.size, image_size(img));
-	if (len)
-		payload_discard(&img->disk, len, 0);
+	if (hostfile_stat(img->data_file, &st) == 0)
+		payload_discard(&img->disk, st.size, 0);
 }

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "base/num.h"
+
 int payload_read_raw(struct disk *d, void *buf, size_t len, uint64_t hoff)
 {
 	assert(d->data);
@@ -48,7 +50,11 @@ int payload_zero(struct disk *d, uint64_t len, uint64_t hoff, bool unmap)
 
 void payload_discard(struct disk *d, uint64_t len, uint64_t hoff)
 {
-	(void)!hostfile_punch(d->data, hoff, len);
+	uint64_t size = d->geom->size;
+
+	if (hoff < size)
+		(void)!hostfile_punch(d->data, hoff,
+				      NUM_MIN(len, size - hoff));
 }
 
 int payload_read(struct disk *d, void *buf, size_t len, uint64_t hoff,

@@ -33,5 +33,6 @@ int payload_write_raw(struct disk *d, const void *buf, size_t len,
 int payload_zero(struct disk *d, uint64_t len, uint64_t hoff, bool unmap);
 
 /* Nothing refers to LEN bytes at HOFF of an external data file any more: give
- * the room back if the host can; it holds the data, or zeroes, afterwards. */
+ * the room back if the host can; it holds the data, or zeroes, afterwards. What
+ * lies behind the end of the disk is none of it. */
 void payload_discard(struct disk *d, uint64_t len, uint64_t hoff);
