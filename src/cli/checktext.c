@@ -56,8 +56,8 @@ static void put_count(struct json_object *o, const char *key, uint64_t v)
 		json_put_int(o, key, v);
 }
 
-static int print_json(struct checktext *t, const struct check_result *r,
-		      const struct checktext_fixed *f)
+static void print_json(struct checktext *t, const struct check_result *r,
+		       const struct checktext_fixed *f)
 {
 	struct json_object *o = json_object_new_object();
 
@@ -76,7 +76,7 @@ static int print_json(struct checktext *t, const struct check_result *r,
 	json_put_text(o, "format", "qcow2");
 	json_object_object_add(o, "problems", t->problems);
 	put_count(o, "problems-omitted", t->omitted);
-	return json_print(o);
+	json_print(o);
 }
 
 static double percent(uint64_t part, uint64_t of)
@@ -126,17 +126,16 @@ static void print_fixed(const struct checktext_fixed *f)
 		puts("The image is no longer marked dirty or corrupt.");
 }
 
-int checktext_print(struct checktext *t, const struct check_result *r,
-		    const struct checktext_fixed *f)
+void checktext_print(struct checktext *t, const struct check_result *r,
+		     const struct checktext_fixed *f)
 {
 	const struct checktext_fixed nothing = { 0 };
 
-	if (t->problems)
-		return print_json(t, r, f ? f : &nothing);
-	if (!t->quiet) {
+	if (t->problems) {
+		print_json(t, r, f ? f : &nothing);
+	} else if (!t->quiet) {
 		if (f)
 			print_fixed(f);
 		print_human(t, r);
 	}
-	return fflush(stdout) ? -1 : 0;
 }

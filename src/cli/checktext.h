@@ -36,10 +36,10 @@ void checktext_begin(struct checktext *t, bool json);
 /* ARG is the struct checktext: for struct check_opts. */
 void checktext_problem(void *arg, const struct problem *p);
 
-/* The end of it: what R says, and what was repaired (NULL: nothing was to be). 0,
- * or -1 when stdout failed. */
-int checktext_print(struct checktext *t, const struct check_result *r,
-		    const struct checktext_fixed *f);
+/* The end of it: what R says, and what was repaired (NULL: nothing was to
+ * be). */
+void checktext_print(struct checktext *t, const struct check_result *r,
+		     const struct checktext_fixed *f);
 
 /* In the place of checktext_print(), when the check could not be made. */
 void checktext_abandon(struct checktext *t);

@@ -198,10 +198,10 @@ static int list(const struct bitmap_args *a, bool mounted)
 		return cmd_fail(mounted ? a->image : NULL, &err);
 	}
 	if (a->json)
-		ret = json_print(array);
+		json_print(array);
 	else
 		print_title(&titled);
-	return ret < 0 || fflush(stdout) ? 1 : 0;
+	return 0;
 }
 
 /* --- changes ----------------------------------------------------------------- */

@@ -144,7 +144,7 @@ static int run(struct commit_args *a)
 		return cmd_fail(a->image, &err);
 	if (!a->quiet)
 		puts("Image committed.");
-	return fflush(stdout) ? 1 : 0;
+	return 0;
 }
 
 int cmd_commit(int argc, char **argv)

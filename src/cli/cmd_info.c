@@ -99,25 +99,27 @@ static int read_all(const struct info_args *a, struct layer *all, size_t *n,
 	}
 }
 
-static int print_all(const struct info_args *a, const struct layer *all,
-		     size_t n)
+static void print_all(const struct info_args *a, const struct layer *all,
+		      size_t n)
 {
 	struct json_object *array;
 
-	if (a->json && !a->chain)
-		return json_print(layer_json(&all[0]));
+	if (a->json && !a->chain) {
+		json_print(layer_json(&all[0]));
+		return;
+	}
 	if (a->json) {
 		array = json_object_new_array();
 		for (size_t i = 0; i < n; i++)
 			json_object_array_add(array, layer_json(&all[i]));
-		return json_print(array);
+		json_print(array);
+		return;
 	}
 	for (size_t i = 0; i < n; i++) {
 		if (i)
 			putchar('\n');
 		layer_print(&all[i]);
 	}
-	return fflush(stdout);
 }
 
 #define AT(f) offsetof(struct info_args, f)
@@ -160,7 +162,7 @@ int cmd_info(int argc, char **argv)
 	}
 	ret = read_all(&a, all, &n, &err);
 	if (!ret)
-		ret = print_all(&a, all, n) ? 1 : 0;
+		print_all(&a, all, n);
 	else
 		ret = n == 1 ? mounted_fail(a.image, &err) :
 			       cmd_fail(NULL, &err);

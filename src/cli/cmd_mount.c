@@ -20,10 +20,10 @@ static int run(struct opts *opts)
 	switch (opts->action) {
 	case OPTS_HELP:
 		fputs(opts_help, stdout);
-		return fflush(stdout) ? SESSION_FAILED : 0;
+		return 0;
 	case OPTS_VERSION:
 		puts("rawcow " PACKAGE_VERSION);
-		return fflush(stdout) ? SESSION_FAILED : 0;
+		return 0;
 	case OPTS_NOTHING:
 		return 0;
 	case OPTS_MOUNT:

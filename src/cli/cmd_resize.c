@@ -147,7 +147,7 @@ static int open_and_resize(struct resize_args *a)
 		return cmd_fail(a->image, &err);
 	if (!a->quiet)
 		puts("Image resized.");
-	return fflush(stdout) ? 1 : 0;
+	return 0;
 }
 
 int cmd_resize(int argc, char **argv)

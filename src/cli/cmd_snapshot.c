@@ -102,13 +102,13 @@ static const struct args_spec spec = {
 	.check = check_args,
 };
 
-static int show(const struct snapshot_args *a, const struct snapshot *snap,
-		size_t n)
+static void show(const struct snapshot_args *a, const struct snapshot *snap,
+		 size_t n)
 {
 	if (a->json)
-		return json_print(snaptext_json(snap, n)) ? 1 : 0;
-	snaptext_print(snap, n);
-	return fflush(stdout) ? 1 : 0;
+		json_print(snaptext_json(snap, n));
+	else
+		snaptext_print(snap, n);
 }
 
 static int list(const struct snapshot_args *a)
@@ -116,7 +116,6 @@ static int list(const struct snapshot_args *a)
 	struct hostfile *file;
 	struct info info;
 	struct err err = { "" };
-	int status;
 	int ret = cmd_open(&file, a->image,
 			   a->shared ? HOSTLOCK_IMAGE_SHARED :
 				       HOSTLOCK_IMAGE_RO, &err);
@@ -124,11 +123,11 @@ static int list(const struct snapshot_args *a)
 	if (ret < 0)
 		return cmd_fail(NULL, &err);
 	ret = info_read(&info, file, &err);
-	status = ret < 0 ? cmd_fail(a->image, &err) :
-			   show(a, info.snapshots, info.header.nb_snapshots);
+	if (ret == 0)
+		show(a, info.snapshots, info.header.nb_snapshots);
 	info_fini(&info);
 	hostfile_close(file);
-	return status;
+	return ret < 0 ? cmd_fail(a->image, &err) : 0;
 }
 
 /* The image is mounted: its server knows them. */
@@ -136,12 +135,12 @@ static int list_mounted(const struct snapshot_args *a)
 {
 	struct snaplist found;
 	struct err err = { "" };
-	int status = mounted_snapshots(a->image, &found, &err) < 0 ?
-			     cmd_fail(a->image, &err) :
-			     show(a, found.snap, found.n);
+	int ret = mounted_snapshots(a->image, &found, &err);
 
+	if (ret == 0)
+		show(a, found.snap, found.n);
 	snaplist_fini(&found);
-	return status;
+	return ret < 0 ? cmd_fail(a->image, &err) : 0;
 }
 
 /* The image is mounted: its server does it. */

@@ -72,7 +72,7 @@ int json_write(struct json_object *obj, FILE *f)
 	return ret < 0 || fflush(f) ? -1 : 0;
 }
 
-int json_print(struct json_object *obj)
+void json_print(struct json_object *obj)
 {
-	return json_write(obj, stdout);
+	(void)json_write(obj, stdout);
 }

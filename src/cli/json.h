@@ -14,8 +14,7 @@ void json_put_bool(struct json_object *obj, const char *key, bool v);
 /* Bytes from an image: those that are not UTF-8 text are escaped. */
 void json_put_text(struct json_object *obj, const char *key, const char *text);
 
-/* Print OBJ on stdout in the manner of qemu-img and release it. 0, or -1 when
- * stdout failed. */
-int json_print(struct json_object *obj);
-/* The same to F. */
+/* Print OBJ on stdout in the manner of qemu-img and release it. */
+void json_print(struct json_object *obj);
+/* The same to F. 0, or -1 when F failed. */
 int json_write(struct json_object *obj, FILE *f);

@@ -2,6 +2,7 @@
  * main: the table of sub-commands. Without one of these words the first word
  * is an image, and rawcow mounts it.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -58,14 +59,10 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
-int main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : NULL;
 
-	/* a limit on files' sizes is an error to tell, not the end of a server */
-	signal(SIGXFSZ, SIG_IGN);
-	/* who ignores the ends of his children has us ignore those of ours */
-	signal(SIGCHLD, SIG_DFL);
 	if (argc && (!strcmp(base_name(argv[0]), "mount.rawcow") ||
 		     !strcmp(base_name(argv[0]), "mount.fuse.rawcow")))
 		return cmd_mount(argc, argv);
@@ -76,14 +73,37 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(word, "-h") || !strcmp(word, "--help")) {
 		usage(stdout);
-		return fflush(stdout) ? 1 : 0;
+		return 0;
 	}
 	if (!strcmp(word, "-V") || !strcmp(word, "--version")) {
 		puts("rawcow " PACKAGE_VERSION);
-		return fflush(stdout) ? 1 : 0;
+		return 0;
 	}
 	for (size_t i = 0; i < N_COMMANDS; i++)
 		if (!strcmp(word, commands[i].word))
 			return commands[i].run(argc - 1, argv + 1);
 	return cmd_mount(argc, argv);
+}
+
+/* What cannot be printed is not done: for all commands, here. A pipe that was
+ * closed counts, where its signal does not end the program. */
+static int finish(int status)
+{
+	bool failed = ferror(stdout);
+
+	errno = 0;
+	if (!fflush(stdout) && !failed)
+		return status;
+	fprintf(stderr, "rawcow: cannot write to standard output%s%s\n",
+		errno ? ": " : "", errno ? strerror(errno) : "");
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	/* a limit on files' sizes is an error to tell, not the end of a server */
+	signal(SIGXFSZ, SIG_IGN);
+	/* who ignores the ends of his children has us ignore those of ours */
+	signal(SIGCHLD, SIG_DFL);
+	return finish(run(argc, argv));
 }

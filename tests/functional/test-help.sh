@@ -53,9 +53,21 @@ for c in mount $commands; do
 done
 
 if [ -w /dev/full ]; then
-	for c in -h -V "mount -h" "mount -V" "info -h"; do
+	# one line says so, as for anything that fails
+	mute() { [ "$1" = 1 ] && [ "$(grep -c 'standard output' err)" = 1 ]; }
+	"$RAWCOW" create -q img 1M
+	for c in -h -V "mount -h" "mount -V" "info -h" "info img" "info --json img" \
+		"check img" "check --json img" "map img" "map --json img" \
+		"snapshot --json img" "bitmap img" "resize img 2M" \
+		"create --force img2 1M"; do
+		status=0
 		# shellcheck disable=SC2086
-		! "$RAWCOW" $c >/dev/full 2>/dev/null || fail "rawcow $c exits 0 though nothing can be written"
+		"$RAWCOW" $c >/dev/full 2>err || status=$?
+		mute $status || fail "rawcow $c, full: exit $status: $(cat err)"
+		status=0
+		# shellcheck disable=SC2086
+		"$RAWCOW" $c >&- 2>err || status=$?
+		mute $status || fail "rawcow $c, closed: exit $status: $(cat err)"
 	done
 fi
 
