@@ -418,6 +418,14 @@ inject_enoent()
 		-e inject=$calls:error=ENOENT:when=1 "$@"
 }
 
+# files_opened LOG: those that "strace -y" saw opened, by the names that the kernel
+# has for them: rawcow opens by /proc/self/fd what it looked at (O_PATH) before.
+files_opened()
+{
+	sed -nE '/O_PATH/d; s/.*(open(at2?)?|creat)\(.* = [0-9]+<([^<>]*).*/\3/p' "$1" |
+		sort -u
+}
+
 # start_strace PID FILE: record its syncs; stop_strace prints how many.
 start_strace()
 {

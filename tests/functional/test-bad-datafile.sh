@@ -145,9 +145,11 @@ if command -v strace >/dev/null; then
 		# the search for leaks does not work under strace
 		# shellcheck disable=SC2086
 		ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 \
-			strace -f -e trace=open,openat,openat2,creat -o opened \
+			strace -f -qq -y -e trace=open,openat,openat2,creat -o trace \
 			"$RAWCOW" $cmd >/dev/null 2>&1 || true
-		! grep -E "out/d|\"d\"" opened | grep -v O_PATH || fail "$cmd opens out/d"
+		files_opened trace >opened
+		grep -qFx "$tmp/in/img" opened || fail "$cmd: $(cat trace)"
+		! grep -Fx "$tmp/out/d" opened || fail "$cmd opens out/d"
 	done
 fi
 
