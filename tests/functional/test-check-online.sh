@@ -45,6 +45,7 @@ for ((i = 0; i < $(pick 3 10 100); i++)); do
 done
 "$RAWCOW" check mnt >out || fail "exit $?: $(cat out)"
 grep -q "No errors" out || fail "$(cat out)"
+! gone $load || fail "nobody has written meanwhile"
 rm go
 wait $load
 refuses "unmount" "$RAWCOW" check -r all mnt
@@ -68,6 +69,7 @@ for ((i = 0; i < $(pick 2 5 50); i++)); do
 	*) fail "what is wrong is not found: exit $status: $(cat out)" ;;
 	esac
 done
+! gone $load || fail "nobody has written meanwhile"
 rm go
 wait $load
 umount_wait mnt

@@ -67,10 +67,7 @@ round cluster_size=64k cluster_size=64k 4 4
 round cluster_size=4k,compat=0.10 raw 3 3 -p
 round cluster_size=512 cluster_size=64k,compat=0.10 2 3 -d
 round cluster_size=8k,refcount_bits=1 cluster_size=4k 6 2 -o backing=any
-qemu-img create -q -f qcow2 -o extended_l2=on ext 1M
-if "$RAWCOW" info ext >/dev/null && "$RAWCOW" map ext >/dev/null 2>&1; then
-	round cluster_size=16k,extended_l2=on cluster_size=64k,extended_l2=on 4 4
-fi
+round cluster_size=16k,extended_l2=on cluster_size=64k,extended_l2=on 4 4
 round data_file=over.d cluster_size=64k 3 3
 round data_file=over.d,cluster_size=4k data_file=base.d,data_file_raw=on 4 2
 round cluster_size=64k data_file=base.d,cluster_size=8k 2 3 -d

@@ -73,21 +73,19 @@ refuses "data file.*overlay" "$RAWCOW" snapshot -c one img
 refuses "compress.*data file|data file.*compress" "$RAWCOW" img mnt -o compress
 refuses "no internal snapshots" "$RAWCOW" img mnt -o snapshot=one
 
-if "$RAWCOW" rebase -h >/dev/null 2>&1; then
-	rm -f raw.img raw.d
-	"$RAWCOW" create -q -o data_file=raw.d,data_file_raw=on raw.img 1M
-	refuses "no backing file" "$RAWCOW" rebase -u -b base -F raw raw.img
-	"$RAWCOW" amend -q -o refcount_bits=64 raw.img
-	check_clean raw.img
-	refuses "data file" "$RAWCOW" amend -o compat=0.10,refcount_bits=16 raw.img
-	# an overlay is committed into an image with a data file
-	"$RAWCOW" create -q -b raw.img -F qcow2 over
-	qemu-io -f qcow2 -c 'write -P 9 70000 100000' over >/dev/null
-	"$RAWCOW" commit -q over
-	check_clean raw.img
-	same_content raw.img raw.d
-	cmp -n 100000 -i 70000:0 raw.d <(head -c 100000 /dev/zero | tr '\0' '\11')
-fi
+rm -f raw.img raw.d
+"$RAWCOW" create -q -o data_file=raw.d,data_file_raw=on raw.img 1M
+refuses "no backing file" "$RAWCOW" rebase -u -b base -F raw raw.img
+"$RAWCOW" amend -q -o refcount_bits=64 raw.img
+check_clean raw.img
+refuses "data file" "$RAWCOW" amend -o compat=0.10,refcount_bits=16 raw.img
+# an overlay is committed into an image with a data file
+"$RAWCOW" create -q -b raw.img -F qcow2 over
+qemu-io -f qcow2 -c 'write -P 9 70000 100000' over >/dev/null
+"$RAWCOW" commit -q over
+check_clean raw.img
+same_content raw.img raw.d
+cmp -n 100000 -i 70000:0 raw.d <(head -c 100000 /dev/zero | tr '\0' '\11')
 
 # a name counts from the image's folder, and the file may be named by hand
 mkdir sub

@@ -13,7 +13,7 @@ mount_image img mnt
 both mmap-write 4096 1000000 5
 both mmap-write 20000001 3333333 6
 same_file mnt raw
-"$HELPERS" read mnt 20000001 3333333 direct 2>/dev/null >part || true
+"$HELPERS" read mnt 20000001 3333333 direct | cmp - <("$HELPERS" read raw 20000001 3333333)
 both write 20M 70000 7
 "$HELPERS" mmap-read mnt 19M 3M | cmp - <("$HELPERS" mmap-read raw 19M 3M)
 umount_wait mnt

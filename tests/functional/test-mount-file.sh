@@ -37,7 +37,8 @@ for how in direct sync dsync; do
 done
 "$HELPERS" read mnt 20M 128k direct | cmp - <("$HELPERS" read raw 20M 128k)
 "$HELPERS" fsync mnt
-"$HELPERS" statfs mnt >statfs.out
+[ "$("$HELPERS" statfs mnt | cut -d' ' -f1,2)" = \
+	"$("$HELPERS" statfs img | cut -d' ' -f1,2)" ] || fail "df: $("$HELPERS" statfs mnt)"
 umount_wait mnt
 check_clean img
 same_content img raw

@@ -22,6 +22,7 @@ no_data_in_holes()
 				fail "data in the hole at $start"
 		fi
 	done <list
+	[ "$at" = "$(stat -c %s "$1")" ] || fail "extents end at $at"
 }
 
 disk=mnt

@@ -96,6 +96,7 @@ for opts in rw clone_fd max_threads=1; do
 	while "$HELPERS" write dir/disk.raw 100M 40M 1; do :; done 2>/dev/null &
 	orders+=($!)
 	sleep 0.5
+	for i in "${orders[@]}"; do ! gone "$i" || fail "$opts: there is nothing to do"; done
 	kill -TERM "$daemon"
 	wait_for 15 gone "$daemon" || fail "$opts: does not end while it takes orders"
 	wait "${orders[@]}" || :

@@ -40,6 +40,7 @@ for ((k = 1; k <= n; k++)); do
 	[ $base = none ] || cp "window-as$base" "apply$((k + 1))"
 	sleep 0.02
 done
+for w in "${pids[@]}"; do ! gone "$w" || fail "a writer has ended"; done
 kill "${pids[@]}"
 wait "${pids[@]}" 2>/dev/null || :
 umount_wait mnt

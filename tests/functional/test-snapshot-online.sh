@@ -56,8 +56,9 @@ for ((k = 1; k <= n; k++)); do
 	echo "$before $after" >"load$k.range"
 	[ $((k % 4)) != 0 ] || "$RAWCOW" snapshot -d "load$((k - 1))" mnt
 done
-kill $writer
+kill $writer || fail "the writer has ended before"
 wait $writer 2>/dev/null || :
+[ "${before:-0}" -gt 0 ] || fail "the writer has written nothing"
 umount_wait mnt
 check_clean img
 "$RAWCOW" check -q img || fail "check"
