@@ -85,6 +85,14 @@ static bool user_may_allow_other(void)
 	return found;
 }
 
+/* An image that is mounted on itself has its path lead to the disk, and mkfs(8)
+ * refuses a file that is the source of a mount: the name alone leads nowhere. */
+static const char *source_of(const struct opts *o)
+{
+	return strcmp(o->image, o->mountpoint) ? o->image :
+						 strrchr(o->image, '/') + 1;
+}
+
 /* What libfuse is told: ours first, so that the user's own come to win. */
 static char *mount_options(const struct ops_server *server,
 			   const struct opts *o)
@@ -97,7 +105,7 @@ static char *mount_options(const struct ops_server *server,
 	if (opts_pass(&all, "nosuid", NULL) || opts_pass(&all, "nodev", NULL) ||
 	    opts_pass(&all, "default_permissions", NULL) ||
 	    opts_pass(&all, "subtype", "rawcow") ||
-	    opts_pass(&all, "fsname", o->image) ||
+	    opts_pass(&all, "fsname", source_of(o)) ||
 	    opts_pass(&all, server->readonly ? "ro" : "rw", NULL) ||
 	    (o->max_read && opts_pass(&all, "max_read", max_read)) ||
 	    (o->allow_other && opts_pass(&all, "allow_other", NULL)) ||
