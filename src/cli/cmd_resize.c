@@ -3,6 +3,7 @@
  */
 #include "cli/cmd.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,10 @@
 #include "core/image/keys.h"
 
 struct resize_args {
-	const char *image, *size;
+	const char *image;
+	const char *size; /* "10G", "+10G" or "-10G" */
+	const char *less; /* "-10G", until the others are known */
+	uint64_t by;	  /* what it says, without the sign */
 	enum image_backing backing;
 	char *data_file; /* owned */
 	enum create_prealloc prealloc;
@@ -25,13 +29,21 @@ struct resize_args {
 	struct keys keys;
 };
 
+static bool is_relative(const struct resize_args *a)
+{
+	return a->size[0] == '+' || a->size[0] == '-';
+}
+
 static int check_args(void *into, struct err *err)
 {
-	const struct resize_args *a = into;
+	struct resize_args *a = into;
 
-	return a->size ? 0 :
-			 err_set(err, -EINVAL,
-				 "resize takes an image and a size; see rawcow resize -h");
+	if (!a->size == !a->less)
+		return err_set(err, -EINVAL,
+			       "resize takes an image and a size; see rawcow resize -h");
+	if (a->less)
+		a->size = a->less;
+	return args_size(&a->by, "the size", a->size + is_relative(a), err);
 }
 
 #define AT(f) offsetof(struct resize_args, f)
@@ -64,38 +76,38 @@ static const struct args_spec spec = {
 	.opts = options,
 	.keys = keys,
 	.min_words = 1,
-	.max_words = 1,
+	.max_words = 2,
 	.wants = "an image and a size",
-	.words = { AT(image) },
+	.words = { AT(image), AT(size) },
 	.check = check_args,
 };
 
-/* "-1G" is a size, not an option: it comes last and is taken away first. */
+/* "-1G" is a size, not an option: it is taken away first. */
 static bool parse(struct resize_args *a, int argc, char **argv, int *status)
 {
-	if (argc > 1 && strcmp(argv[argc - 1], "-h") &&
-	    strcmp(argv[argc - 1], "--help"))
-		a->size = argv[--argc];
+	for (int i = 1; i < argc && !a->less; i++) {
+		if (argv[i][0] != '-' || !isdigit((unsigned char)argv[i][1]))
+			continue;
+		a->less = argv[i];
+		memmove(argv + i, argv + i + 1,
+			(size_t)(argc-- - i) * sizeof(*argv));
+	}
 	return cmd_parse(&spec, a, argc, argv, status);
 }
 
 static int new_size(const struct resize_args *a, uint64_t now, uint64_t *size,
 		    struct err *err)
 {
-	char sign = a->size[0];
-	uint64_t by;
-	int r;
+	bool less = a->size[0] == '-';
 
-	if (sign != '+' && sign != '-')
-		return args_size(size, "the size", a->size, err);
-	r = args_size(&by, "the size", a->size + 1, err);
-	if (r < 0)
-		return r;
-	if (sign == '-' ? by > now : num_add_overflow(now, by, size))
+	*size = a->by;
+	if (!is_relative(a))
+		return 0;
+	if (less ? a->by > now : num_add_overflow(now, a->by, size))
 		return err_set(err, -ERANGE, "%s is too much for a disk of %llu"
 			       " bytes", a->size, (unsigned long long)now);
-	if (sign == '-')
-		*size = now - by;
+	if (less)
+		*size = now - a->by;
 	return 0;
 }
 

@@ -112,8 +112,9 @@ check_both "back to the snapshot"
 rm -f img raw
 qemu-img create -q -f qcow2 img 64M
 qemu-io -f qcow2 -c 'write -P 1 0 64M' img >/dev/null
-"$RAWCOW" resize img -63M --shrink 2>/dev/null && fail "an option behind the size"
-"$RAWCOW" resize --shrink img -63M >out
+"$RAWCOW" resize img --shrink -1M -q || fail "options around the size"
+"$RAWCOW" resize img 63M -q || fail "an option behind the size"
+"$RAWCOW" resize img -62M --shrink >out
 grep -q "resized" out || fail "$(cat out)"
 [ "$(stat -c %s img)" -lt 2500000 ] || fail "the file has $(stat -c %s img) bytes"
 check_clean img
@@ -152,6 +153,10 @@ refuses "shrink" "$RAWCOW" resize img 1M
 refuses "too much" "$RAWCOW" resize --shrink img -2G
 refuses "size" "$RAWCOW" resize img 12x
 refuses "image and a size" "$RAWCOW" resize img
+refuses "image and a size" "$RAWCOW" resize img -1G 5G
+refuses "-1 is not known" "$RAWCOW" resize img -1G -1G
+# the size is looked at before the image
+refuses "size 'img' is no size" "$RAWCOW" resize +1G img
 refuses "off, metadata" "$RAWCOW" resize --preallocation=some img 2G
 refuses "nothing to preallocate" "$RAWCOW" resize --shrink --preallocation=full img 1M
 qemu-img create -q -f qcow2 -o cluster_size=512 tiny 1M
