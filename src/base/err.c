@@ -1,7 +1,10 @@
 #include "base/err.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+
+#define CONTEXT_MIN 64 /* bytes that a reason leaves to where it was met */
 
 static void __attribute__((format(printf, 2, 0)))
 set_text(struct err *err, const char *fmt, va_list ap)
@@ -10,6 +13,10 @@ set_text(struct err *err, const char *fmt, va_list ap)
 
 	if (n >= (int)sizeof(err->text))
 		memcpy(err->text + sizeof(err->text) - 4, "...", 4);
+	/* a file's name may hold anything */
+	for (char *p = err->text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = '?';
 }
 
 int err_set(struct err *err, int code, const char *fmt, ...)
@@ -42,16 +49,24 @@ int err_set_sys(struct err *err, int code, const char *fmt, ...)
 void err_wrap(struct err *err, const char *fmt, ...)
 {
 	struct err inner;
-	struct err outer;
+	char outer[PATH_MAX + CONTEXT_MIN];
+	size_t len, room = sizeof(err->text) - sizeof(": ");
 	va_list ap;
 
 	if (!err)
 		return;
 	inner = *err;
 	va_start(ap, fmt);
-	set_text(&outer, fmt, ap);
+	vsnprintf(outer, sizeof(outer), fmt, ap);
 	va_end(ap);
-	err_set(err, 0, "%s: %s", outer.text, inner.text);
+	len = strlen(inner.text);
+	room = len + CONTEXT_MIN < room ? room - len : CONTEXT_MIN;
+	len = strlen(outer);
+	if (len <= room)
+		err_set(err, 0, "%s: %s", outer, inner.text);
+	else /* of a path the end says most */
+		err_set(err, 0, "...%s: %s", outer + len - room + 3,
+			inner.text);
 }
 
 void err_append(struct err *err, const char *fmt, ...)

@@ -12,7 +12,8 @@
 #define ERR_TEXT_MAX 512
 
 struct err {
-	char text[ERR_TEXT_MAX]; /* always NUL-terminated; cut with "..." */
+	char text[ERR_TEXT_MAX]; /* always NUL-terminated; cut with "..."; control
+				    characters are '?' */
 };
 
 /*
@@ -26,7 +27,8 @@ int err_set(struct err *err, int code, const char *fmt, ...)
 int err_set_sys(struct err *err, int code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Put the formatted context and ": " in front of the text that is there. */
+/* Put the formatted context and ": " in front of the text that is there. Where
+ * there is no room for both the beginning of the context goes. */
 void err_wrap(struct err *err, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 

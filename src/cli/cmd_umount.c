@@ -255,6 +255,7 @@ static int unmount(const struct job *j, struct err *err)
 static int waited(const struct job *j, unsigned seconds, struct err *err)
 {
 	char holders[PATH_MAX + 64];
+	char shown[1024];
 
 	if (seconds < j->timeout && seconds != TOLD_AFTER)
 		return 0;
@@ -264,8 +265,9 @@ static int waited(const struct job *j, unsigned seconds, struct err *err)
 			       "server goes on until that ends", holders);
 	if (seconds == TOLD_AFTER)
 		fprintf(stderr, "rawcow: %s: unmounted here, waiting: %s\n",
-			j->path, *holders ? holders : "its server is closing "
-			"the image");
+			err_escape(shown, sizeof(shown), j->path,
+				   strlen(j->path)),
+			*holders ? holders : "its server is closing the image");
 	return 0;
 }
 
@@ -384,15 +386,14 @@ int cmd_umount(int argc, char **argv)
 		return status;
 	path = mountpoint_resolve(a.mountpoint);
 	if (!path) {
-		fprintf(stderr, "rawcow: %s: %s\n", a.mountpoint,
-			strerror(errno));
-		return FAILED;
+		err_set(&err, -errno, "%s", strerror(errno));
+		return cmd_fail(a.mountpoint, &err);
 	}
 	j.path = path;
 	j.timeout = a.timeout;
 	status = run(&j, &err);
 	if (status != SAVED)
-		fprintf(stderr, "rawcow: %s: %s\n", path, err.text);
+		(void)cmd_fail(path, &err);
 	free(path);
 	if (j.sock >= 0)
 		close(j.sock);

@@ -60,6 +60,28 @@ START_TEST(err_long_text_is_cut)
 }
 END_TEST
 
+/* One line, in which the reason is, whatever the names are like. */
+START_TEST(err_odd_names)
+{
+	struct err err;
+	char path[700];
+
+	err_set_sys(&err, -ENOENT, "a\nb\033[2J\177 \303\274");
+	ck_assert_str_eq(err.text,
+			 "a?b?[2J? \303\274: No such file or directory");
+	memset(path, 'd', sizeof(path) - 1);
+	strcpy(path + sizeof(path) - 5, "/img");
+	err_set(&err, -EIO, "the reason");
+	err_wrap(&err, "%s", path);
+	ck_assert_uint_eq(strlen(err.text), ERR_TEXT_MAX - 1);
+	ck_assert_int_eq(strncmp(err.text, "...ddd", 6), 0);
+	ck_assert(strstr(err.text, "d/img: the reason"));
+	err_set(&err, -EIO, "%s", path);
+	err_wrap(&err, "image");
+	ck_assert_int_eq(strncmp(err.text, "image: ddd", 10), 0);
+}
+END_TEST
+
 START_TEST(err_escape_text)
 {
 	char buf[32];
@@ -339,6 +361,7 @@ int main(void)
 	tcase_add_test(t, err_set_returns_code);
 	tcase_add_test(t, err_sys_and_wrap);
 	tcase_add_test(t, err_long_text_is_cut);
+	tcase_add_test(t, err_odd_names);
 	tcase_add_test(t, err_escape_text);
 	tcase_add_loop_test(t, size_parse_table, 0,
 			    sizeof(sizes) / sizeof(sizes[0]));
