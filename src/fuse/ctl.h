@@ -41,7 +41,7 @@ enum ctl_verb {
 	CTL_BITMAP_MERGE, /* other: what is merged into name */
 };
 
-#define CTL_NAME_MAX 512
+#define CTL_NAME_MAX 1024
 #define CTL_TEXT_MAX 512
 
 struct ctl_order {

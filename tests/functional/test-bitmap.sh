@@ -202,6 +202,10 @@ mount_image img mnt
 "$HELPERS" write mnt 16384 4096 1
 "$RAWCOW" bitmap mnt | grep -q later || fail "not listed"
 refuses "not mounted" "$RAWCOW" bitmap --merge s -b src mnt later
+long=$(printf '%01023d' 1)	# as long as a name may be
+"$RAWCOW" bitmap --add --disable mnt "$long"
+"$RAWCOW" bitmap --merge "$long" mnt later
+"$RAWCOW" bitmap --remove mnt "$long"
 umount_wait mnt
 check_clean img
 flags_are img "t: live:auto later:auto "
