@@ -195,7 +195,8 @@ static int list(const struct bitmap_args *a, bool mounted)
 
 	if (ret < 0) {
 		json_object_put(array);
-		return cmd_fail(mounted ? a->image : NULL, &err);
+		return mounted ? cmd_fail(a->image, &err) :
+				 mounted_fail(a->image, &err);
 	}
 	if (a->json)
 		json_print(array);
@@ -273,7 +274,7 @@ static int change(const struct bitmap_args *a)
 	int closed;
 
 	if (ret < 0)
-		return cmd_fail(NULL, &err);
+		return mounted_fail(a->image, &err);
 	for (size_t i = 0; i < a->n && ret == 0; i++)
 		ret = do_action(a, img, &a->action[i], &err);
 	closed = image_close(img);

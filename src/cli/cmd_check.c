@@ -271,7 +271,7 @@ static int change(const struct check_args *a)
 	int status;
 
 	if (cmd_open_rw(&file, a->image, &err) < 0)
-		return cmd_fail(NULL, &err);
+		return mounted_fail(a->image, &err);
 	if (a->undo_apply)
 		status = undo(file, a);
 	else
@@ -295,7 +295,7 @@ int cmd_check(int argc, char **argv)
 		return change(&a);
 	if (cmd_open(&file, a.image, a.shared ? HOSTLOCK_IMAGE_SHARED :
 						HOSTLOCK_IMAGE_RO, &err) < 0)
-		return cmd_fail(NULL, &err);
+		return mounted_fail(a.image, &err);
 	status = run(file, &a);
 	hostfile_close(file);
 	return status;

@@ -121,7 +121,7 @@ static int list(const struct snapshot_args *a)
 				       HOSTLOCK_IMAGE_RO, &err);
 
 	if (ret < 0)
-		return cmd_fail(NULL, &err);
+		return mounted_fail(a->image, &err);
 	ret = info_read(&info, file, &err);
 	if (ret == 0)
 		show(a, info.snapshots, info.header.nb_snapshots);
@@ -172,7 +172,7 @@ static int change(const struct snapshot_args *a)
 	int ret = image_open(&img, a->image, &opts, &err);
 
 	if (ret < 0)
-		return cmd_fail(NULL, &err);
+		return mounted_fail(a->image, &err);
 	if (image_readonly_reason(img))
 		ret = err_set(&err, -EROFS, "the image is not changed: %s",
 			      image_readonly_reason(img));

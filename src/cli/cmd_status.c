@@ -122,9 +122,11 @@ int cmd_status(int argc, char **argv)
 
 	if (!cmd_parse(&spec, &a, argc, argv, &ret))
 		return ret;
-	if (!mounted_at(a.mountpoint))
+	if (!mounted_at(a.mountpoint)) {
 		ret = err_set(&err, -EINVAL, "no mount of rawcow is there");
-	else
+		mounted_hint(a.mountpoint, &err);
+	} else {
 		ret = mounted_status(a.mountpoint, &st, &err);
+	}
 	return ret < 0 ? cmd_fail(a.mountpoint, &err) : show(&a, &st);
 }

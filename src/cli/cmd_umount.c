@@ -26,6 +26,7 @@
 
 #include "base/err.h"
 #include "cli/cmd.h"
+#include "cli/mounted.h"
 #include "fuse/ctl.h"
 #include "fuse/mountpoint.h"
 
@@ -67,8 +68,11 @@ static int find_mount(struct job *j, struct err *err)
 {
 	struct stat st;
 
-	if (!mountpoint_find(j->path, &j->mp))
-		return err_set(err, -EINVAL, "nothing is mounted there");
+	if (!mountpoint_find(j->path, &j->mp)) {
+		err_set(err, -EINVAL, "nothing is mounted there");
+		mounted_hint(j->path, err);
+		return -EINVAL;
+	}
 	if (!mountpoint_is_ours(&j->mp))
 		return err_set(err, -EINVAL, "a mount of type %s, not rawcow's",
 			       j->mp.fstype);

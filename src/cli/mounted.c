@@ -31,13 +31,26 @@ static int gone(const char *path, struct err *err)
 		       err_escape(safe, sizeof(safe), path, strlen(path)));
 }
 
+void mounted_hint(const char *path, struct err *err)
+{
+	autofree char *full = mountpoint_resolve(path);
+	char where[PATH_MAX], safe[256];
+
+	if (full && mountpoint_meant(full, where))
+		err_append(err, "; see the mount at %s",
+			   err_escape(safe, sizeof(safe), where,
+				      strlen(where)));
+}
+
 int mounted_fail(const char *path, struct err *err)
 {
 	char safe[256];
 	struct stat st;
 
-	if (!mounted_at(path))
+	if (!mounted_at(path)) {
+		mounted_hint(path, err);
 		return cmd_fail(NULL, err);
+	}
 	if (stat(path, &st) < 0 && errno == ENOTCONN)
 		(void)gone(path, err);
 	else

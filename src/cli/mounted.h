@@ -12,8 +12,12 @@
 /* Is PATH a mount of rawcow's, with its server or without? */
 bool mounted_at(const char *path);
 
+/* Add to the text of ERR, about PATH, which mount may have been meant: that of
+ * PATH as an image, or the one that PATH lies in. */
+void mounted_hint(const char *path, struct err *err);
+
 /* As cmd_fail(), for an image PATH that could not be opened, which ERR says: if it
- * is a mount, that too, and what to do. */
+ * is a mount, or mounted, that too, and what to do. */
 int mounted_fail(const char *path, struct err *err);
 
 /*

@@ -162,6 +162,34 @@ bool mountpoint_is_ours(const struct mountpoint *mp)
 	return !strcmp(mp->fstype, "fuse.rawcow");
 }
 
+static bool lies_in(const char *name, const char *path)
+{
+	size_t n = strlen(path);
+
+	return !strncmp(name, path, n) && (!name[n] || name[n] == '/');
+}
+
+bool mountpoint_meant(const char *path, char where[PATH_MAX])
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	autofree char *text = NULL;
+	size_t cap = 0;
+	struct line line;
+	bool found = false;
+
+	if (!f)
+		return false;
+	while (!found && getline(&text, &cap, f) > 0)
+		found = parse_line(text, &line) &&
+			mountpoint_is_ours(&line.mp) &&
+			(!strcmp(line.mp.source, path) ||
+			 lies_in(path, line.path));
+	fclose(f);
+	if (found)
+		snprintf(where, PATH_MAX, "%s", line.path);
+	return found;
+}
+
 static int check_empty(const char *path, struct err *err)
 {
 	DIR *d = opendir(path);
@@ -205,13 +233,6 @@ int mountpoint_check(const char *path, bool nonempty,
 		return err_set(err, -EINVAL, "mount point %s is neither a "
 			       "regular file nor a folder", path);
 	return nonempty ? 0 : check_empty(path, err);
-}
-
-static bool lies_in(const char *name, const char *path)
-{
-	size_t n = strlen(path);
-
-	return !strncmp(name, path, n) && (!name[n] || name[n] == '/');
 }
 
 static bool is_number(const char *s)

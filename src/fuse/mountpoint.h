@@ -35,6 +35,12 @@ struct mountpoint {
 bool mountpoint_find(const char *path, struct mountpoint *out);
 
 /*
+ * The mount of rawcow that somebody may have meant with PATH (resolved): PATH is
+ * its image, by its source, or lies in it. WHERE it is mounted. False: none.
+ */
+bool mountpoint_meant(const char *path, char where[PATH_MAX]);
+
+/*
  * Where the file system of device DEV is mounted: PATH of its N-th mount, from 0.
  * False: there are no more. Mounts of a part of it do not count.
  */

@@ -102,6 +102,17 @@ umount_wait img
 mount_pid img mnt
 says_mounted mnt "is a folder.*; an image is mounted there.* rawcow umount mnt"
 
+# The image, or the disk, in the place of the mount point.
+for args in "umount" "status" "snapshot -l" "snapshot -c s" "bitmap" \
+	"bitmap --add" "check" "check -r all" "info" "resize"; do
+	last=
+	case $args in *--add | resize) last=1M ;; esac
+	# shellcheck disable=SC2086
+	refuses "see the mount at $tmp/mnt\$" "$RAWCOW" $args img $last
+done
+refuses "see the mount at $tmp/mnt\$" "$RAWCOW" umount mnt/disk.raw
+refuses "see the mount at $tmp/mnt\$" "$RAWCOW" status mnt/disk.raw
+
 # Its server was killed.
 kill -9 "$daemon"
 wait_for 10 gone "$daemon"
