@@ -142,6 +142,7 @@ static const struct args_opt *find_opt(const struct args_spec *spec, int c)
 static int unknown(int c, int at, char **argv, struct err *err)
 {
 	char shown[128];
+	const char *why = "is not known";
 	const char *word = argv[optind > at ? optind - 1 : at];
 
 	/* a letter may stand among others in one word; a long one is alone */
@@ -149,10 +150,12 @@ static int unknown(int c, int at, char **argv, struct err *err)
 		snprintf(shown, sizeof(shown), "-%c", optopt);
 	else
 		err_escape(shown, sizeof(shown), word, strlen(word));
-	return err_set(err, -EINVAL, c == ':' ?
-			       "option %s needs a value; see rawcow %s -h" :
-			       "option %s is not known; see rawcow %s -h",
-		       shown, argv[0]);
+	if (c == ':')
+		why = "needs a value";
+	else if (optopt && !strncmp(word, "--", 2))
+		why = "takes no value";
+	return err_set(err, -EINVAL, "option %s %s; see rawcow %s -h", shown,
+		       why, argv[0]);
 }
 
 static int take_opt(const struct args_spec *spec, void *into, int c,

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cmd.h"
 
@@ -59,6 +60,19 @@ static const char *base_name(const char *path)
 	return slash ? slash + 1 : path;
 }
 
+/* A command that was mistyped would be a missing image, or half a mount. */
+static bool is_neither(const char *word)
+{
+	struct err err;
+
+	if (*word == '-' || access(word, F_OK) == 0 || errno != ENOENT)
+		return false;
+	err_set(&err, -ENOENT,
+		"no such file or directory, and no command; see rawcow -h");
+	(void)cmd_fail(word, &err);
+	return true;
+}
+
 static int run(int argc, char **argv)
 {
 	const char *word = argc > 1 ? argv[1] : NULL;
@@ -82,6 +96,8 @@ static int run(int argc, char **argv)
 	for (size_t i = 0; i < N_COMMANDS; i++)
 		if (!strcmp(word, commands[i].word))
 			return commands[i].run(argc - 1, argv + 1);
+	if (is_neither(word))
+		return 1;
 	return cmd_mount(argc, argv);
 }
 

@@ -126,7 +126,7 @@ static int common_letter(struct opts *o, int c, struct err *err)
 	default:
 		break;
 	}
-	return err_set(err, -EINVAL, "unknown option; try rawcow --help");
+	return err_set(err, -EINVAL, "unknown option; see rawcow mount -h");
 }
 
 static int own_letter(struct opts *o, int c, struct err *err)
@@ -173,13 +173,20 @@ static int helper_letter(struct opts *o, int c, struct err *err)
 static int bad_option(char **argv, int c, struct err *err)
 {
 	const char *arg = argv[optind - 1];
+	char letter[] = { '-', (char)optopt, '\0' };
 
-	if (optopt > 0 && optopt < 256)
-		return err_set(err, -EINVAL, c == ':' ?
-			       "option -%c needs a value" :
-			       "unknown option -%c; try rawcow --help", optopt);
-	return err_set(err, -EINVAL, c == ':' ? "option %s needs a value" :
-		       "unknown option %s; try rawcow --help", arg);
+	/* a letter may stand among others; a long one is alone in its word, and
+	 * known if what is wrong is its value */
+	if (optopt > 0 && optopt < 256 && strncmp(arg, "--", 2))
+		arg = letter;
+	if (c == ':')
+		return err_set(err, -EINVAL,
+			       "option %s needs a value; see rawcow mount -h",
+			       arg);
+	return err_set(err, -EINVAL, optopt && arg != letter ?
+			       "option %s takes no value; see rawcow mount -h" :
+			       "unknown option %s; see rawcow mount -h",
+		       arg);
 }
 
 static int parse_letters(struct opts *o, int argc, char **argv,
@@ -264,7 +271,8 @@ static int check_together(struct opts *o, struct err *err)
 {
 	if (o->snapshot && o->rw && !o->img.readonly)
 		return err_set(err, -EINVAL, "-o snapshot and rw exclude each "
-			       "other: a snapshot can only be read");
+			       "other: a snapshot can only be read; with "
+			       "mount(8), which adds rw, say ro");
 	o->img.readonly |= o->snapshot != NULL;
 	if (o->allow_other && o->allow_root)
 		return err_set(err, -EINVAL, "-o allow_other and allow_root "

@@ -195,7 +195,8 @@ static int apply(struct opts *o, char *text, struct err *err)
 	if (o->sloppy)
 		return 0;
 	err_escape(safe, sizeof(safe), text, strlen(text));
-	return err_set(err, -EINVAL, "unknown option -o %s", safe);
+	return err_set(err, -EINVAL, "unknown option -o %s; see rawcow mount -h",
+		       safe);
 }
 
 int opts_list(struct opts *opts, const char *list, struct err *err)

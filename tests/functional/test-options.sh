@@ -83,7 +83,14 @@ refuses_mount "backing_file|none" over mnt -o backing_file=none.qcow2:qcow2
 refuses "image|mount|usage" "$RAWCOW"
 refuses "mount|usage" "$RAWCOW" img
 refuses "." "$RAWCOW" img mnt extra
-refuses "nosuch|unknown|option" "$RAWCOW" img mnt --nosuch
+refuses "unknown option --nosuch; see rawcow mount -h" "$RAWCOW" img mnt --nosuch
+refuses "unknown option -x;" "$RAWCOW" img mnt -fx
+refuses "option --read-only=yes takes no value" "$RAWCOW" img mnt --read-only=yes
+refuses "option --pidfile needs a value" "$RAWCOW" img mnt --pidfile
+refuses "unknown option -o grow; see rawcow mount -h" "$RAWCOW" img mnt -o grow
+for word in chekc help; do
+	refuses "^rawcow: $word: no such file.* no command; see rawcow -h" "$RAWCOW" $word img
+done
 
 # Help and version.
 "$RAWCOW" mount -h >out 2>err || fail "-h exits $?"

@@ -114,7 +114,8 @@ START_TEST(bad_options)
 	refused("-x", "-q", "option -x is not known; see rawcow test -h");
 	refused("-qx", "-q", "option -x is not known");
 	refused("--xyz", "-q", "option --xyz is not known");
-	refused("--quiet=1", "-q", "--quiet=1");
+	refused("--quiet=1", "-q", "--quiet=1 takes no value");
+	refused("--json=1", "-q", "--json=1 takes no value");
 	refused("-fraw", "-q", "--format=raw is not known; use one of qcow2");
 	refused("--output=xml", "-q", "use one of human, json");
 	refused("-t", "no", "no text");
