@@ -162,7 +162,12 @@ int attach_check(const struct opts *o, struct err *err)
 int attach_mount(struct fuse_session *se, const struct opts *o,
 		 struct err *err)
 {
-	if (fuse_session_mount(se, o->mountpoint) < 0)
+	int rc;
+
+	fuselog_listen();
+	rc = fuse_session_mount(se, o->mountpoint);
+	fuselog_hear(rc < 0);
+	if (rc < 0)
 		return err_set(err, -EIO, "cannot mount on %s%s",
 			       o->mountpoint, fuselog_complaint());
 	return 0;

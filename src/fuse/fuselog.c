@@ -1,10 +1,13 @@
 #include "fuse/fuselog.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "fuse/fuselib.h"
@@ -12,6 +15,7 @@
 /* Written while there is one thread. */
 static char complaint[260]; /* the last line */
 static char line[256];	    /* the one that is coming, in pieces */
+static int own_stderr = -1; /* while another stands in its place */
 static atomic_bool to_log;
 
 static void collect(const char *piece)
@@ -52,6 +56,39 @@ void fuselog_init(void)
 const char *fuselog_complaint(void)
 {
 	return complaint;
+}
+
+void fuselog_listen(void)
+{
+	int fd = memfd_create("stderr", MFD_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	own_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (own_stderr >= 0)
+		dup2(fd, STDERR_FILENO);
+	close(fd);
+}
+
+void fuselog_hear(bool failed)
+{
+	char text[256];
+	ssize_t n;
+
+	if (own_stderr < 0)
+		return;
+	n = pread(STDERR_FILENO, text, sizeof(text) - 1, 0);
+	dup2(own_stderr, STDERR_FILENO);
+	close(own_stderr);
+	own_stderr = -1;
+	if (n <= 0)
+		return;
+	text[n] = '\0';
+	if (!failed)
+		fputs(text, stderr);
+	else
+		snprintf(complaint, sizeof(complaint), ": %.*s",
+			 (int)strcspn(text, "\n"), text);
 }
 
 void fuselog_to_log(void)

@@ -50,6 +50,17 @@ as_user()
 			./program img theirs -o ro,allow_other &&
 			cat theirs >/dev/null && ./program umount theirs"'
 }
+# What fusermount3 refuses is told in one line, as all is.
+as_user_refused()
+{
+	# shellcheck disable=SC2016
+	unshare -m bash -c 'mount --bind fusedev /dev/fuse &&
+		exec setpriv --reuid 65534 --clear-groups ./program img "$1" -o "$2"' - "$@"
+}
+refuses "cannot mount on $tmp/theirs: fusermount3: .*nosuch" as_user_refused theirs ro,context=nosuch
+: >roots
+refuses "cannot mount on $tmp/roots: fusermount3: .*roots" as_user_refused roots ro
+
 echo ' user_allow_other	# for backups' >fuse.conf
 as_user || fail "user_allow_other in fuse.conf is not seen"
 echo '#user_allow_other' >fuse.conf
