@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "cli/args.h"
 #include "cli/mounted.h"
+#include "cli/progress.h"
 #include "core/admin/prealloc.h"
 #include "core/admin/repair.h"
 #include "core/admin/resize.h"
@@ -25,7 +26,7 @@ struct resize_args {
 	enum image_backing backing;
 	char *data_file; /* owned */
 	enum create_prealloc prealloc;
-	bool shrink, quiet;
+	bool shrink, progress, quiet;
 	struct keys keys;
 };
 
@@ -63,6 +64,7 @@ static const struct args_opt options[] = {
 	  "falloc (and have room for it), full (and write it)" },
 	ARGS_KEYS,
 	ARGS_KEY_SOURCES(AT(keys)),
+	ARGS_PROGRESS(AT(progress)),
 	{ 'q', "quiet", NULL, args_flag, AT(quiet), "print nothing" },
 	ARGS_FORMAT,
 	ARGS_END
@@ -111,6 +113,24 @@ static int new_size(const struct resize_args *a, uint64_t now, uint64_t *size,
 	return 0;
 }
 
+/* Room for what a disk that had OLD bytes has got. */
+static int preallocate(struct image *img, const struct resize_args *a,
+		       uint64_t old, struct err *err)
+{
+	struct progress p;
+	const struct prealloc_opts opts = { .mode = a->prealloc,
+					    .progress = progress_update,
+					    .progress_arg = &p };
+	int r;
+
+	progress_begin(&p, a->progress && !a->quiet);
+	r = prealloc_range(img, old, image_size(img), &opts, err);
+	progress_end(&p);
+	if (r < 0)
+		err_wrap(err, "the disk has its new size, but");
+	return r;
+}
+
 static int resize(struct image *img, const struct resize_args *a,
 		  struct err *err)
 {
@@ -127,12 +147,7 @@ static int resize(struct image *img, const struct resize_args *a,
 		r = prealloc_check(img, err);
 	if (r == 0)
 		r = resize_image(img, size, a->shrink, err);
-	if (r < 0 || !a->prealloc)
-		return r;
-	r = prealloc_range(img, old, image_size(img), a->prealloc, err);
-	if (r < 0)
-		err_wrap(err, "the disk has its new size, but");
-	return r;
+	return r < 0 || !a->prealloc ? r : preallocate(img, a, old, err);
 }
 
 static int open_and_resize(struct resize_args *a)

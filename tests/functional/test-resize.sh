@@ -129,7 +129,7 @@ for opts in cluster_size=64k cluster_size=512 cluster_size=4k,compat=0.10 \
 		qemu-img create -q -f qcow2 -o "$opts" -b base.raw -F raw pre 1049088
 		qemu-io -f qcow2 -c 'write -P 3 0 1M' pre >/dev/null
 		qemu-img convert -f qcow2 -O raw pre raw2
-		"$RAWCOW" resize -q --preallocation=$mode pre 3M
+		"$RAWCOW" resize -qp --preallocation=$mode pre 3M
 		truncate -s 3M raw2
 		same_content pre raw2
 		check_clean pre

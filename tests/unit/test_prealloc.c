@@ -41,17 +41,34 @@ static void end(struct image *img)
 	imagefix_free(&fx);
 }
 
+/* ARG: what was said last, and how often anything was. */
+static void on_progress(void *arg, unsigned permille)
+{
+	unsigned *said = arg;
+
+	ck_assert_uint_ge(permille, said[0]);
+	ck_assert_uint_le(permille, 1000);
+	said[0] = permille;
+	said[1]++;
+}
+
 START_TEST(all_modes)
 {
 	for (int mode = CREATE_PREALLOC_METADATA; mode <= CREATE_PREALLOC_FULL;
 	     mode++) {
+		unsigned said[2] = { 0, 0 };
+		const struct prealloc_opts opts = {
+			.mode = (enum create_prealloc)mode,
+			.progress = on_progress,
+			.progress_arg = said,
+		};
 		struct image *img = begin();
 		struct image_extent x;
 
 		/* the cluster that it begins in is left alone */
-		ck_assert_int_eq(prealloc_range(img, 11 * C + 512, SIZE,
-						(enum create_prealloc)mode,
+		ck_assert_int_eq(prealloc_range(img, 11 * C + 512, SIZE, &opts,
 						&fx.err), 0);
+		ck_assert_uint_gt(said[1], 1);
 		ck_assert_int_eq(image_map(img, 11 * C, C, &x), 0);
 		ck_assert_int_ne(x.kind, IMAGE_EXTENT_DATA);
 		for (uint64_t off = 12 * C; off < SIZE; off += x.len) {
@@ -74,11 +91,14 @@ START_TEST(no_room)
 			.skip = n,
 			.repeat = 1,
 		};
+		const struct prealloc_opts full = {
+			.mode = CREATE_PREALLOC_FULL,
+		};
 		struct image *img = begin();
 		int r;
 
 		hostfault_set(fx.fault, &rule);
-		r = prealloc_range(img, 0, SIZE, CREATE_PREALLOC_FULL, &fx.err);
+		r = prealloc_range(img, 0, SIZE, &full, &fx.err);
 		ck_assert(r == -ENOSPC || r == -EIO || !hostfault_hits(fx.fault));
 		if (r == -EIO) { /* of a commit: final */
 			image_abandon(img);

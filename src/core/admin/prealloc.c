@@ -12,7 +12,7 @@
 
 struct work {
 	struct image *img;
-	enum create_prealloc mode;
+	const struct prealloc_opts *opts;
 	uint8_t *zeroes; /* PIECE bytes; FULL only */
 };
 
@@ -38,11 +38,11 @@ static int fill(struct work *w, uint64_t hoff, uint64_t len, bool fresh)
 	struct host_stat st;
 	int r;
 
-	if (w->mode == CREATE_PREALLOC_FULL)
+	if (w->opts->mode == CREATE_PREALLOC_FULL)
 		return write_zeroes(w, hoff, len);
 	if (!fresh)
 		return hostfile_zero(f, hoff, len);
-	if (w->mode == CREATE_PREALLOC_FALLOC) {
+	if (w->opts->mode == CREATE_PREALLOC_FALLOC) {
 		r = hostfile_allocate(f, hoff, len);
 		return r == -EOPNOTSUPP ? hostfile_zero(f, hoff, len) : r;
 	}
@@ -124,12 +124,18 @@ static int look(struct work *w, uint64_t from, uint64_t to, uint64_t *len,
 
 static int place_all(struct work *w, uint64_t from, uint64_t to)
 {
+	const struct prealloc_opts *o = w->opts;
 	struct meta *m = &w->img->meta;
+	uint64_t begin = from;
 	int r = 0;
 
 	for (uint64_t len; from < to && r == 0; from += len) {
 		bool empty;
 
+		if (o->progress)
+			o->progress(o->progress_arg,
+				    (unsigned)((from - begin) /
+					       ((to - begin) / 1000 + 1)));
 		r = look(w, from, to, &len, &empty);
 		if (r == 0 && empty)
 			r = place(w, from, len, &len);
@@ -150,11 +156,11 @@ int prealloc_check(const struct image *img, struct err *err)
 }
 
 int prealloc_range(struct image *img, uint64_t from, uint64_t to,
-		   enum create_prealloc mode, struct err *err)
+		   const struct prealloc_opts *opts, struct err *err)
 {
 	uint64_t mask = img->geom.cluster_size - 1;
 	autofree uint8_t *zeroes = mem_array(1, PIECE);
-	struct work w = { .img = img, .mode = mode, .zeroes = zeroes };
+	struct work w = { .img = img, .opts = opts, .zeroes = zeroes };
 	int r = prealloc_check(img, err);
 
 	if (r < 0)
