@@ -60,6 +60,7 @@ static int print_json(struct output *out, const struct entry *e)
 	json_put_bool(o, "present", x->kind != IMAGE_EXTENT_HOLE);
 	json_put_bool(o, "zero", is_zero(x));
 	json_put_bool(o, "data", is_data(x));
+	json_put_bool(o, "compressed", x->kind == IMAGE_EXTENT_COMPRESSED);
 	if (x->has_hoff)
 		json_put_int(o, "offset", x->hoff);
 	fputs(out->began ? ",\n" : "", stdout);

@@ -398,6 +398,9 @@ scribble()
 # same_file A B: and where they differ.
 same_file() { cmp "$1" "$2" || fail "$1 and $2 differ"; }
 
+# A map in JSON, without the key that QEMU has since 8.2.
+older_map() { sed -E 's/, *"compressed": *(true|false)//'; }
+
 sum_of() { sha256sum "$@" | cut -d' ' -f1; }
 
 # can_inject: can calls of a program be made to fail? inject_enoent CALL FILE

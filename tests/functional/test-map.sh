@@ -8,7 +8,7 @@ requires qemu-img qemu-io jq
 # merged: adjacent extents that say the same become one.
 merged()
 {
-	jq -c 'reduce .[] as $e ([];
+	older_map | jq -c 'reduce .[] as $e ([];
 		if length > 0 and .[-1].start + .[-1].length == $e.start and
 		   (.[-1] | del(.start, .length, .offset)) ==
 		   ($e | del(.start, .length, .offset)) and
@@ -70,6 +70,8 @@ for o in 0.10,512 0.10,65536 1.1,512 1.1,4096 1.1,65536 1.1,2097152; do
 	done
 	fill img $size "$c" compressed
 	like_qemu img
+	[ "$("$RAWCOW" map --json img | jq 'map(select(.compressed).length) | add')" = \
+		$((2 * c)) ] || fail "compressed: $("$RAWCOW" map --json img)"
 	like_qemu img -U
 done
 
