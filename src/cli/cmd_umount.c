@@ -66,7 +66,7 @@ static int check_owner(const struct mountpoint *mp, struct err *err)
 
 static int find_mount(struct job *j, struct err *err)
 {
-	struct stat st;
+	struct stat st = { .st_mode = 0 };
 
 	if (!mountpoint_find(j->path, &j->mp)) {
 		err_set(err, -EINVAL, "nothing is mounted there");
@@ -244,7 +244,9 @@ static int unmount(const struct job *j, struct err *err)
 		ms *= 2;
 	}
 	if (rc != -EBUSY)
-		return rc ? err_set_sys(err, rc, "unmounting") : 0;
+		return rc ? err_set_sys(err, rc, geteuid() ?
+					"unmounting with fusermount3" :
+					"unmounting") : 0;
 	mountpoint_users(j->path, users, sizeof(users));
 	return err_set(err, rc, "in use, and still mounted; %s", *users ?
 		       users : "a process that may not be seen uses it "

@@ -110,6 +110,8 @@ for args in "umount" "status" "snapshot -l" "snapshot -c s" "bitmap" \
 	# shellcheck disable=SC2086
 	refuses "see the mount at $tmp/mnt\$" "$RAWCOW" $args img $last
 done
+: >mnt2
+refuses "in use.* see the mount at $tmp/mnt\$" "$RAWCOW" img mnt2
 refuses "see the mount at $tmp/mnt\$" "$RAWCOW" umount mnt/disk.raw
 refuses "see the mount at $tmp/mnt\$" "$RAWCOW" status mnt/disk.raw
 

@@ -48,7 +48,9 @@ as_user()
 		mount --bind fuse.conf /etc/fuse.conf &&
 		exec setpriv --reuid 65534 --clear-groups bash -c "
 			./program img theirs -o ro,allow_other &&
-			cat theirs >/dev/null && ./program umount theirs"'
+			cat theirs >/dev/null &&
+			! PATH=/nowhere ./program umount theirs 2>said &&
+			./program umount theirs"'
 }
 # What fusermount3 refuses is told in one line, as all is.
 as_user_refused()
@@ -62,7 +64,10 @@ refuses "cannot mount on $tmp/theirs: fusermount3: .*nosuch" as_user_refused the
 refuses "cannot mount on $tmp/roots: fusermount3: .*roots" as_user_refused roots ro
 
 echo ' user_allow_other	# for backups' >fuse.conf
+: >said
+chmod 666 said
 as_user || fail "user_allow_other in fuse.conf is not seen"
+grep -q 'fusermount3: No such file' said || fail "umount without it says: $(cat said)"
 echo '#user_allow_other' >fuse.conf
 ! as_user 2>err || fail "a comment allows others"
 grep -q 'fuse\.conf' err || fail "the message: $(cat err)"
