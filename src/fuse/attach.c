@@ -191,7 +191,7 @@ bool attach_is_aborted(struct fuse_session *se, dev_t dev,
 	return !attach_is_connected(se) && dev &&
 	       mountpoint_nth(dev, 0, path) && mountpoint_find(path, &mp) &&
 	       mp.dev == dev && mountpoint_is_ours(&mp) &&
-	       !strcmp(mp.source, o->image);
+	       !strcmp(mp.source, source_of(o));
 }
 
 /* libfuse unmounts by name, unless it sees that the connection is gone: put

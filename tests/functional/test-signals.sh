@@ -108,21 +108,27 @@ done
 [ "$(id -u)" = 0 ] || exit 0
 mkdir over
 
-# Aborted: what the kernel had not sent is lost, and the mount stays.
-"$RAWCOW" -f img over --pidfile ready 2>err &
-pid=$!
-at_end_kill $pid
-wait_for 10 test -s ready || fail "no mount: $(cat err)"
-exec 8<>over/disk.raw
-echo dirty >&8
-! umount -f over 2>/dev/null || fail "umount -f does not find it busy"
-status=0
-wait $pid || status=$?
-[ $status = 74 ] || fail "exit $status after umount -f: $(cat err)"
-grep -q aborted err || fail "no word of umount -f: $(cat err)"
-exec 8>&-
-umount -l over
-check_clean img
+# Aborted: what the kernel had not sent is lost, and the mount stays. Also over
+# the image itself, whose path leads elsewhere then.
+for on in over img; do
+	rm -f ready
+	"$RAWCOW" -f img $on --pidfile ready 2>err &
+	pid=$!
+	at_end_kill $pid
+	wait_for 10 test -s ready || fail "no mount: $(cat err)"
+	disk=$on
+	[ $on = img ] || disk=$on/disk.raw
+	exec 8<>$disk
+	echo dirty >&8
+	! umount -f $on 2>/dev/null || fail "umount -f does not find it busy"
+	status=0
+	wait $pid || status=$?
+	[ $status = 74 ] || fail "exit $status after umount -f: $(cat err)"
+	grep -q aborted err || fail "no word of umount -f: $(cat err)"
+	exec 8>&-
+	umount -l $on
+	check_clean img
+done
 
 mount_pid img over
 exec 8<over/disk.raw
