@@ -226,6 +226,23 @@ static const char *cut_item(char *dst, const char *src)
 	return *src ? src + 1 : src;
 }
 
+/* May the key K stand alone? Another one would take "on" as a name. */
+static bool is_switch(const struct args_opt *k)
+{
+	return !k->value || !strcmp(k->value, "on|off");
+}
+
+static int take_key(const struct args_opt *k, const char *value, void *into,
+		    const char *command, struct err *err)
+{
+	if (value || is_switch(k))
+		return k->take(field(into, k), k->name, value ? value : "on",
+			       err);
+	return err_set(err, -EINVAL,
+		       "option -o %s needs a value; see rawcow %s -h", k->name,
+		       command);
+}
+
 static int take_item(char *item, const struct args_opt *keys, void *into,
 		     const char *command, struct err *err)
 {
@@ -239,8 +256,7 @@ static int take_item(char *item, const struct args_opt *keys, void *into,
 			*p = '_';
 	for (const struct args_opt *k = keys; k && k->take; k++)
 		if (!strcmp(k->name, item))
-			return k->take(field(into, k), item,
-				       value ? value : "on", err);
+			return take_key(k, value, into, command, err);
 	return err_set(err, -EINVAL,
 		       "option -o %s is not known; see rawcow %s -h",
 		       err_escape(shown, sizeof(shown), item, strlen(item)),

@@ -79,8 +79,9 @@ int args_parse(const struct args_spec *spec, void *into, int argc, char **argv,
 
 /*
  * Take "key=value,key=value" apart, each as KEYS says. In a value ",," stands
- * for a comma; '-' in a key becomes '_'; a key alone has the value "on". Values
- * are gone on return. COMMAND is for the text about a key that is not known.
+ * for a comma; '-' in a key becomes '_'; a key alone has the value "on", if it
+ * is one of "on|off" or of no value that the help knows. Values are gone on
+ * return. COMMAND is for the text about a key that is not known.
  */
 int args_list(const char *text, const struct args_opt *keys, void *into,
 	      const char *command, struct err *err);

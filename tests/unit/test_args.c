@@ -15,6 +15,7 @@
 struct into {
 	const char *image, *other, *text;
 	enum image_backing backing;
+	char *file;
 	uint64_t size;
 	bool quiet, json, lazy;
 };
@@ -25,6 +26,7 @@ static const struct args_opt keys[] = {
 	{ 0, "lazy_refcounts", "on|off", args_on_off, AT(lazy), NULL },
 	{ 0, "backing", "dir|none|any", args_backing, AT(backing), NULL },
 	{ 0, "size", "SIZE", args_size, AT(size), NULL },
+	{ 0, "file", "FILE", args_string, AT(file), NULL },
 	{ 0, "hidden", NULL, args_flag, AT(quiet), NULL },
 	ARGS_END
 };
@@ -143,7 +145,12 @@ START_TEST(keys_of_a_list)
 	ck_assert_int_eq(parse("-o", "", "i", NULL), 0);
 	refused("-o", "size=64k,other=1", "option -o other is not known");
 	refused("-o", "size=1,,2", "size '1,2' is no size");
-	refused("-o", "size", "size 'on' is no size");
+	/* "on" is a file's name, too */
+	refused("-o", "file", "option -o file needs a value; see rawcow test");
+	ck_assert_ptr_null(got.file);
+	refused("-o", "size", "option -o size needs a value");
+	ck_assert_int_eq(parse("-o", "hidden", "i", NULL), 0);
+	ck_assert(got.quiet);
 	refused("-o", "lazy_refcounts=maybe", "use one of on, off");
 	refused("-o", "backing=", "use one of dir, none, any");
 	ck_assert_int_eq(parse("-o", "size=9E", "i", NULL), -ERANGE);
@@ -160,7 +167,8 @@ START_TEST(help)
 		"                          one line\n"
 		"                          another\n",
 		"  -q, --quiet             print nothing but errors\n",
-		"      lazy_refcounts=on|off, backing=dir|none|any, size=SIZE\n",
+		"      lazy_refcounts=on|off, backing=dir|none|any, size=SIZE, "
+		"file=FILE\n",
 		"\nThe end.\n"
 	};
 	char text[4096] = "";
