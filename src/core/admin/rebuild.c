@@ -45,6 +45,9 @@ static int need_area(struct rebuild *b, uint64_t hidx)
 {
 	uint64_t area = hidx >> b->w->g.refblock_bits;
 
+	if (hidx >= QCOW2_HOST_OFFSET_MAX >> b->w->g.cluster_bits)
+		return err_set(b->w->err, -EFBIG, "the file is too long: no "
+			       "offset can name what is added behind its end");
 	if (area >= AREAS_MAX)
 		return err_set(b->w->err, -EFBIG, "the file is too long for "
 			       "the largest refcount table; convert the image "
@@ -57,20 +60,28 @@ static int need_area(struct rebuild *b, uint64_t hidx)
 	return 0;
 }
 
+/* The first of N clusters that nobody names. */
+static uint64_t find(const struct rebuild *b, uint64_t n)
+{
+	uint64_t end = b->next;
+	uint64_t run = 0;
+
+	while (run < n)
+		run = checkmap_role(&b->w->map, end++) == CHECKROLE_NONE ?
+			      run + 1 : 0;
+	return end - n;
+}
+
 /* Take N clusters that nobody names, with REFS references each. */
 static int take(struct rebuild *b, uint64_t n, uint64_t refs, uint64_t *hoff)
 {
 	struct checkwalk *w = b->w;
-	uint64_t run = 0;
+	uint64_t first = find(b, n);
 	int r = 0;
 
-	while (run < n) {
-		run = checkmap_role(&w->map, b->next) == CHECKROLE_NONE ?
-			      run + 1 : 0;
-		b->next++;
-	}
-	*hoff = (b->next - n) << w->g.cluster_bits;
-	for (uint64_t i = b->next - n; i < b->next && r == 0; i++) {
+	b->next = first + n;
+	*hoff = first << w->g.cluster_bits;
+	for (uint64_t i = first; i < b->next && r == 0; i++) {
 		r = need_area(b, i);
 		if (r == 0 && checkmap_add_refs(&w->map, i, refs) < 0)
 			r = out_of_memory(w);
@@ -87,11 +98,12 @@ static uint64_t clusters(const struct rebuild *b, uint64_t len)
 
 /* --- plan ---------------------------------------------------------------------- */
 
-/* Can a compressed entry name what has moved by BY bytes? */
-static bool fits(const struct checkwalk *w, const struct checkfix *f,
-		 uint64_t by)
+/* Can a compressed entry name the place that its stream would move to? */
+static bool fits(const struct rebuild *b, const struct checkfix *f)
 {
-	uint64_t limit = 1ULL << (62 - (w->g.cluster_bits - 8));
+	unsigned bits = b->w->g.cluster_bits;
+	uint64_t limit = 1ULL << (62 - (bits - 8));
+	uint64_t by = (find(b, f->n) << bits) - f->src;
 
 	return f->role != CHECKROLE_L2 || !(f->raw & QCOW2_ENTRY_COMPRESSED) ||
 	       (f->raw & (limit - 1)) + by < limit;
@@ -104,7 +116,7 @@ static int plan_move(struct rebuild *b, struct checkfix *f)
 
 	if (!f->n || !checkfix_allowed(f, &w->map, w->g.cluster_bits) ||
 	    (f->role == CHECKROLE_SNAPTABLE && w->rewrite_snapshots) ||
-	    !fits(w, f, (b->next << w->g.cluster_bits) - f->src))
+	    !fits(b, f))
 		return 0;
 	r = take(b, f->n, f->refs, &f->dst);
 	if (r < 0)

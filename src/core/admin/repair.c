@@ -78,7 +78,10 @@ static int one_round(struct checkwalk *w, enum repair_mode mode)
 	if (r < 0)
 		return r;
 	if (rebuild_needed(w) && may_rebuild(w, mode))
-		return rebuild_apply(w);
+		r = rebuild_apply(w);
+	/* what cannot be moved stands in nobody's way */
+	if (r < 0 || w->writes)
+		return r;
 	if (mode == REPAIR_LEAKS)
 		return settle(w, mode);
 	r = mend(w, mode);
