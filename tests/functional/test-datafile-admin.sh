@@ -52,6 +52,23 @@ for extended in off on; do
 	"$RAWCOW" check -q img
 done
 
+# A raw data file is the disk: an entry that names another place is set right,
+# guest cluster 0 with its place 0, too. Elsewhere nobody knows.
+for raw in on off; do
+	rm -f img data
+	qemu-img create -q -f qcow2 -o data_file=data,data_file_raw=$raw img 1M
+	qemu-io -f qcow2 -c 'write -P 4 0 128k' img >/dev/null
+	cp data want
+	l2=$((0x$(peek img $((0x$(peek img 40 8))) 8) & 0x00fffffffffffe00))
+	poke img $l2 "$(be64 0x8000000000090000)"
+	poke img $((l2 + 8)) "$(be64 0x8000000000000000)"
+	status=0
+	"$RAWCOW" check -q -r all img || status=$?
+	[ $raw = on ] || [ $status = 2 ] || fail "places: exit $status"
+	[ $raw = off ] || [ $status = 0 ] || fail "places of a raw file: exit $status"
+	[ $raw = off ] || same_content img want
+done
+
 # refused, and nothing is left behind
 rm -f img data
 refuses "needs a data|without" "$RAWCOW" create -o data_file_raw=on img 1M

@@ -222,9 +222,10 @@ int checkentry_standard(struct checkentry_table *t, const struct checkentry *e)
 
 /* An entry whose cluster is in the external data file: no counts there, and
  * one place for each guest cluster. How long the file is says nothing about the
- * image. A problem's offset is of the image: the table's. */
-static void data_file_place(struct checkentry_table *t,
-			    const struct checkentry *e)
+ * image. A problem's offset is of the image: the table's. WANT, with the place
+ * where the data must be if the file alone is the disk. */
+static uint64_t data_file_place(struct checkentry_table *t,
+				const struct checkentry *e, uint64_t want)
 {
 	struct checkwalk *w = t->w;
 	uint64_t hoff = e->raw & QCOW2_OFFSET_MASK;
@@ -233,17 +234,22 @@ static void data_file_place(struct checkentry_table *t,
 
 	if (!hoff && (!(e->raw & QCOW2_ENTRY_COPIED) ||
 		      (!w->g.extended && e->raw & QCOW2_ENTRY_ZERO)))
-		return; /* no cluster */
+		return want; /* no cluster */
 	if (t->active)
 		count_fragments(t, hoff);
-	if (hoff != goff)
+	if (hoff != goff) {
+		if (w->g.data_raw && t->refs == 1)
+			want = (want & ~QCOW2_OFFSET_MASK) | goff |
+			       QCOW2_ENTRY_COPIED;
 		checkentry_report(t, e, PROBLEM_DATA_PLACE, t->hoff,
 				  ": guest offset %#" PRIx64 " is at %#" PRIx64
 				  " of the data file", goff, hoff);
+	}
 	if (!(e->raw & QCOW2_ENTRY_COPIED))
 		checkwalk_report(w, PROBLEM_COPIED_L2, t->hoff,
 				 "COPIED is clear for the cluster at %#" PRIx64
 				 " of the data file", hoff);
+	return want;
 }
 
 int checkentry_data_file(struct checkentry_table *t,
@@ -256,11 +262,11 @@ int checkentry_data_file(struct checkentry_table *t,
 		want &= ~QCOW2_ENTRY_ZERO;
 	if (e->raw & QCOW2_ENTRY_COMPRESSED)
 		want = checkentry_nothing(w, e->raw);
-	else
-		data_file_place(t, e);
 	if (want != e->raw)
 		checkentry_report(t, e, PROBLEM_L2_ENTRY, t->hoff,
 				  " is not possible with an external data file: %#"
 				  PRIx64, e->raw);
+	if (!(e->raw & QCOW2_ENTRY_COMPRESSED))
+		want = data_file_place(t, e, want);
 	return checkentry_become(w, e, want);
 }

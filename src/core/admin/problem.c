@@ -57,7 +57,7 @@ static const struct defect defects[PROBLEM_N] = {
 	[PROBLEM_COPIED_L2] = { "copied-l2", CORRUPTION_KNOWN,
 		PROBLEM_FIX_FLAG, "COPIED of a cluster is wrong" },
 	[PROBLEM_DATA_PLACE] = { "data-place", CORRUPTION_KNOWN,
-		PROBLEM_FIX_NONE,
+		PROBLEM_FIX_PATCH,
 		"a cluster is not at its place in the data file" },
 	[PROBLEM_IO] = { "io", PROBLEM_CHECK_ERROR, false, PROBLEM_FIX_NONE,
 		"a part could not be read" },
