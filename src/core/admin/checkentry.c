@@ -194,6 +194,25 @@ static int move_data(const struct checkentry_table *t,
 	return checkentry_move(w, e, raw, hoff, w->g.cluster_size, t->refs);
 }
 
+/* Does the disk have the cluster at HOFF, which was counted just now, in two
+ * places, with a count for one? Each shall have its own: were they to share it
+ * with COPIED clear, one would keep that when the other is written. The copies
+ * of one repair are no more than the file. */
+static bool to_part(const struct checkentry_table *t, uint64_t hoff)
+{
+	struct checkwalk *w = t->w;
+	uint64_t hidx = hoff >> w->g.cluster_bits;
+	struct checkcell *cell = checkmap_cell(&w->map, hidx);
+	bool again = cell->shown;
+
+	if (!t->active || w->h.crypt_method == QCOW2_CRYPT_LUKS)
+		return false;
+	cell->shown = true;
+	return again &&
+	       checkmap_refs(&w->map, hidx) > checkmap_stored(&w->map, hidx) &&
+	       w->apart++ < geom_clusters(&w->g, w->file_size);
+}
+
 int checkentry_standard(struct checkentry_table *t, const struct checkentry *e)
 {
 	struct checkwalk *w = t->w;
@@ -209,6 +228,8 @@ int checkentry_standard(struct checkentry_table *t, const struct checkentry *e)
 			checkentry_copied(w, PROBLEM_COPIED_L2, e->raw, hoff);
 		ret = checkwalk_name(w, hoff, w->g.cluster_size, CHECKROLE_DATA,
 				     t->refs, &place);
+		if (!ret && place == CHECKWALK_FINE && to_part(t, hoff))
+			place = CHECKWALK_CONTESTED;
 	} else if (hoff) {
 		ret = checkwalk_outside(w, hoff, w->g.cluster_size);
 	}

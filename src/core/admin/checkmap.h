@@ -36,6 +36,7 @@ enum checkrole {
 struct checkcell {
 	uint16_t refs, stored;
 	uint8_t role;
+	bool shown; /* the disk has it as data */
 };
 
 struct checkmap_page;

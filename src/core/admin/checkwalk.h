@@ -51,6 +51,7 @@ struct checkwalk {
 			       entry */
 	uint64_t blocks_n;
 	struct checkfix_list fixes;
+	uint64_t apart; /* clusters to copy since the disk has them twice */
 	/* of the repair */
 	uint64_t writes;
 	bool unsynced;
