@@ -159,7 +159,10 @@ refuses "lazy_refcounts needs" "$RAWCOW" amend -o compat=0.10,lazy_refcounts=on 
 refuses "say what to change" "$RAWCOW" amend img
 refuses "0.10, 1.1" "$RAWCOW" amend -o compat=4 img
 qemu-img bitmap --add img b0
+qemu-io -f qcow2 -c 'write -z 1M 256k' img >/dev/null
+sum=$(sum_of img)
 refuses "bitmaps" "$RAWCOW" amend -o compat=0.10 img
+[ "$sum" = "$(sum_of img)" ] || fail "zero clusters were written for nothing"
 qemu-img bitmap --remove img b0
 [ "$(sum_of img)" = "$sum" ] || check_clean img
 printf '\2' | dd of=img bs=1 seek=79 conv=notrunc status=none

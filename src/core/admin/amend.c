@@ -138,21 +138,8 @@ static int check_snapshots(struct work *w)
 	return r;
 }
 
-static int check(struct work *w)
-{
-	unsigned now = w->img->meta.header.version;
-	int r = check_options(w);
-
-	if (r == 0 && w->version < now)
-		r = check_features(w);
-	if (r == 0 && w->version != now)
-		r = check_snapshots(w);
-	return r;
-}
-
-/* --- steps ------------------------------------------------------------------------------ */
-
-static int put_version(struct work *w, unsigned version)
+/* The header with everything as it is but VERSION. */
+static struct relayout in_version(const struct work *w, unsigned version)
 {
 	struct relayout to = { .header = w->img->meta.header,
 			       .keep_backing = true };
@@ -165,6 +152,30 @@ static int put_version(struct work *w, unsigned version)
 	} else {
 		to.header.header_len = QCOW2_OUR_HEADER_LEN;
 	}
+	return to;
+}
+
+static int check(struct work *w)
+{
+	const struct relayout to = in_version(w, w->version);
+	unsigned now = w->img->meta.header.version;
+	int r = check_options(w);
+
+	if (r == 0 && w->version < now)
+		r = check_features(w);
+	if (r == 0 && w->version < now)
+		r = relayout_check(w->img, &to, w->err);
+	if (r == 0 && w->version != now)
+		r = check_snapshots(w);
+	return r;
+}
+
+/* --- steps ------------------------------------------------------------------------------ */
+
+static int put_version(struct work *w, unsigned version)
+{
+	const struct relayout to = in_version(w, version);
+
 	return relayout_header(w->img, &to, w->err);
 }
 

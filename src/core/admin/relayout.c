@@ -249,6 +249,28 @@ static int check(const struct work *w, const struct relayout *to)
 		       "it has persistent bitmaps, which need version 3; remove them first");
 }
 
+/* The first cluster as it is. */
+static int load(struct work *w, const struct relayout *to)
+{
+	int r = hostfile_pread(w->m->file, w->old, w->cap, 0, NULL);
+
+	if (r < 0)
+		return err_set_sys(w->err, r, "cannot read the header");
+	r = headerext_decode(&w->ext, &w->m->header, w->old, w->cap, w->err);
+	return r < 0 ? r : check(w, to);
+}
+
+int relayout_check(struct image *img, const struct relayout *to,
+		   struct err *err)
+{
+	size_t cap = (size_t)img->geom.cluster_size;
+	autofree uint8_t *buf = mem_array(1, cap);
+	struct work w = { .m = &img->meta, .cap = cap, .old = buf, .err = err };
+
+	return buf ? load(&w, to) :
+		     err_set_sys(err, -ENOMEM, "cannot change the header");
+}
+
 int relayout_header(struct image *img, const struct relayout *to,
 		    struct err *err)
 {
@@ -264,12 +286,7 @@ int relayout_header(struct image *img, const struct relayout *to,
 
 	if (!buf)
 		return err_set_sys(err, -ENOMEM, "cannot change the header");
-	r = hostfile_pread(w.m->file, w.old, cap, 0, NULL);
-	if (r < 0)
-		return err_set_sys(err, r, "cannot read the header");
-	r = headerext_decode(&w.ext, &w.m->header, w.old, cap, err);
-	if (r == 0)
-		r = check(&w, to);
+	r = load(&w, to);
 	if (r < 0)
 		return r;
 	if (to->keep_backing)

@@ -33,3 +33,8 @@ struct relayout {
  */
 int relayout_header(struct image *img, const struct relayout *to,
 		    struct err *err);
+
+/* What relayout_header() refuses without a look at the room; nothing is
+ * written. */
+int relayout_check(struct image *img, const struct relayout *to,
+		   struct err *err);
