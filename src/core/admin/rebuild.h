@@ -17,9 +17,9 @@
 bool rebuild_needed(const struct checkwalk *w);
 
 /*
- * Do it; w->writes stays 0 if none of it can be done. While references may hide,
- * counts are never below what was stored, and what a lost refcount block counted
- * is taken as used. 0; -EFBIG: the file is too long for the largest refcount
- * table, or for any offset; -ENOSPC, -EIO, -ENOMEM; with text.
+ * Do it; w->writes stays 0 if none of it can be done. While references may
+ * hide, counts are never below what was stored, and what a lost refcount block
+ * counted is taken as used. 0; -EFBIG: the file is too long for the largest
+ * refcount table, or for any offset; -ENOSPC, -EIO, -ENOMEM; with text.
  */
 int rebuild_apply(struct checkwalk *w);
