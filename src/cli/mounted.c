@@ -91,14 +91,19 @@ static int ask(const char *path, unsigned long what, void *arg,
 	return r;
 }
 
+/* The server may be anybody's, and its text without an end. */
+static int refused(int result, const char text[CTL_TEXT_MAX], struct err *err)
+{
+	return err_set(err, result, "%.*s", CTL_TEXT_MAX, text);
+}
+
 int mounted_order(const char *path, struct ctl_order *order, struct err *err)
 {
 	int r = ask(path, CTL_IOC_ORDER, order, err);
 
 	if (r < 0)
 		return r;
-	return order->result < 0 ? err_set(err, order->result, "%s", order->text)
-				 : 0;
+	return order->result < 0 ? refused(order->result, order->text, err) : 0;
 }
 
 int mounted_status(const char *path, struct ctl_status *st, struct err *err)
@@ -112,7 +117,7 @@ int mounted_check(const char *path, struct ctl_check *out, struct err *err)
 
 	if (r < 0)
 		return r;
-	return out->result < 0 ? err_set(err, out->result, "%s", out->text) : 0;
+	return out->result < 0 ? refused(out->result, out->text, err) : 0;
 }
 
 /* --- lists --------------------------------------------------------------------- */
@@ -133,7 +138,7 @@ static int fetch_once(const char *path, struct ctl_list *l, FILE *f,
 		if (r < 0)
 			return r;
 		if (l->result < 0)
-			return err_set(err, l->result, "%s", l->text);
+			return refused(l->result, l->text, err);
 		if (l->offset && l->sum != sum)
 			return err_set(err, -EAGAIN, "the list changes all the time");
 		sum = l->sum;
