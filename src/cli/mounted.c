@@ -34,12 +34,9 @@ static int gone(const char *path, struct err *err)
 void mounted_hint(const char *path, struct err *err)
 {
 	autofree char *full = mountpoint_resolve(path);
-	char where[PATH_MAX], safe[256];
 
-	if (full && mountpoint_meant(full, where))
-		err_append(err, "; see the mount at %s",
-			   err_escape(safe, sizeof(safe), where,
-				      strlen(where)));
+	if (full)
+		mountpoint_hint(full, err);
 }
 
 int mounted_fail(const char *path, struct err *err)

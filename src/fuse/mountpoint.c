@@ -109,24 +109,51 @@ static bool parse_line(char *text, struct line *out)
 	return true;
 }
 
+/* A mount table that is read line by line. */
+struct table {
+	FILE *f;
+	char *text;
+	size_t cap;
+	struct line line; /* the one that table_next() has found; in text */
+};
+
+#define OWN_TABLE "/proc/self/mountinfo"
+
+static bool table_open(struct table *t, const char *path)
+{
+	*t = (struct table){ .f = fopen(path, "re") };
+	return t->f;
+}
+
+static bool table_next(struct table *t)
+{
+	while (getline(&t->text, &t->cap, t->f) > 0)
+		if (parse_line(t->text, &t->line))
+			return true;
+	return false;
+}
+
+static void table_close(struct table *t)
+{
+	free(t->text);
+	fclose(t->f);
+}
+
 bool mountpoint_find(const char *path, struct mountpoint *out)
 {
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	autofree char *text = NULL;
-	size_t cap = 0;
-	struct line line;
+	struct table t;
 	bool found = false;
 
-	if (!f)
+	if (!table_open(&t, OWN_TABLE))
 		return false;
 	/* the last one lies on top */
-	while (getline(&text, &cap, f) > 0) {
-		if (!parse_line(text, &line) || strcmp(line.path, path) != 0)
+	while (table_next(&t)) {
+		if (strcmp(t.line.path, path) != 0)
 			continue;
-		*out = line.mp;
+		*out = t.line.mp;
 		found = true;
 	}
-	fclose(f);
+	table_close(&t);
 	return found;
 }
 
@@ -135,26 +162,23 @@ bool mountpoint_find(const char *path, struct mountpoint *out)
 static bool find_dev(const char *table, dev_t dev, bool whole, unsigned n,
 		     char path[PATH_MAX])
 {
-	FILE *f = fopen(table, "re");
-	autofree char *text = NULL;
-	size_t cap = 0;
-	struct line line;
+	struct table t;
 	bool found = false;
 
-	if (!f)
+	if (!table_open(&t, table))
 		return false;
-	while (!found && getline(&text, &cap, f) > 0)
-		found = parse_line(text, &line) && line.mp.dev == dev &&
-			(!whole || !strcmp(line.root, "/")) && !n--;
-	fclose(f);
+	while (!found && table_next(&t))
+		found = t.line.mp.dev == dev &&
+			(!whole || !strcmp(t.line.root, "/")) && !n--;
 	if (found)
-		snprintf(path, PATH_MAX, "%s", line.path);
+		snprintf(path, PATH_MAX, "%s", t.line.path);
+	table_close(&t);
 	return found;
 }
 
 bool mountpoint_nth(dev_t dev, unsigned n, char path[PATH_MAX])
 {
-	return find_dev("/proc/self/mountinfo", dev, true, n, path);
+	return find_dev(OWN_TABLE, dev, true, n, path);
 }
 
 bool mountpoint_is_ours(const struct mountpoint *mp)
@@ -169,25 +193,23 @@ static bool lies_in(const char *name, const char *path)
 	return !strncmp(name, path, n) && (!name[n] || name[n] == '/');
 }
 
-bool mountpoint_meant(const char *path, char where[PATH_MAX])
+void mountpoint_hint(const char *path, struct err *err)
 {
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	autofree char *text = NULL;
-	size_t cap = 0;
-	struct line line;
+	struct table t;
+	char safe[256];
 	bool found = false;
 
-	if (!f)
-		return false;
-	while (!found && getline(&text, &cap, f) > 0)
-		found = parse_line(text, &line) &&
-			mountpoint_is_ours(&line.mp) &&
-			(!strcmp(line.mp.source, path) ||
-			 lies_in(path, line.path));
-	fclose(f);
+	if (!table_open(&t, OWN_TABLE))
+		return;
+	while (!found && table_next(&t))
+		found = mountpoint_is_ours(&t.line.mp) &&
+			(!strcmp(t.line.mp.source, path) ||
+			 lies_in(path, t.line.path));
 	if (found)
-		snprintf(where, PATH_MAX, "%s", line.path);
-	return found;
+		err_append(err, "; see the mount at %s",
+			   err_escape(safe, sizeof(safe), t.line.path,
+				      strlen(t.line.path)));
+	table_close(&t);
 }
 
 static int check_empty(const char *path, struct err *err)
@@ -374,7 +396,7 @@ void mountpoint_holders(dev_t dev, char *line, size_t size)
 	char path[PATH_MAX];
 
 	*line = '\0';
-	if (find_dev("/proc/self/mountinfo", dev, false, 0, path))
+	if (find_dev(OWN_TABLE, dev, false, 0, path))
 		snprintf(line, size, "it is also mounted at %s", path);
 	else
 		find_namespace(dev, line, size);

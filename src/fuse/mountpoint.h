@@ -35,10 +35,10 @@ struct mountpoint {
 bool mountpoint_find(const char *path, struct mountpoint *out);
 
 /*
- * The mount of rawcow that somebody may have meant with PATH (resolved): PATH is
- * its image, by its source, or lies in it. WHERE it is mounted. False: none.
+ * Add to the text of ERR, about PATH (resolved), the mount of rawcow that may have
+ * been meant, if there is one: PATH is its image, by its source, or lies in it.
  */
-bool mountpoint_meant(const char *path, char where[PATH_MAX]);
+void mountpoint_hint(const char *path, struct err *err);
 
 /*
  * Where the file system of device DEV is mounted: PATH of its N-th mount, from 0.

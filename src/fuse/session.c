@@ -9,7 +9,6 @@
 #include "fuse/session.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,17 +56,6 @@ static int recover_unhurried(struct hostfile *file, struct err *err)
 	return repair_recover(file, err);
 }
 
-/* The image is in use: perhaps it is mounted already. */
-static void say_where(const char *image, struct err *err)
-{
-	char where[PATH_MAX], safe[256];
-
-	if (mountpoint_meant(image, where))
-		err_append(err, "; see the mount at %s",
-			   err_escape(safe, sizeof(safe), where,
-				      strlen(where)));
-}
-
 static int open_image(struct session *s, struct err *err)
 {
 	int rc;
@@ -84,8 +72,8 @@ static int open_image(struct session *s, struct err *err)
 	signals_block();
 	keys_fini(&s->o->keys);
 	s->o->img.key = s->o->img.backing_key = NULL;
-	if (rc == -EAGAIN)
-		say_where(s->o->image, err);
+	if (rc == -EAGAIN) /* in use: perhaps it is mounted already */
+		mountpoint_hint(s->o->image, err);
 	if (rc)
 		return rc;
 	if (image_readonly_reason(s->server.img))
