@@ -45,8 +45,9 @@ int trim_end(struct meta *m, uint64_t from, uint64_t size)
 }
 
 /* The file's clusters behind the last one in use, if it has some. */
-static int cut_locked(struct meta *m, uint64_t end) LOCK_REQUIRES(&m->lock)
+static int cut_locked(struct meta *m) LOCK_REQUIRES(&m->lock)
 {
+	uint64_t end = atomic_load(&m->end_hidx);
 	uint64_t last = end;
 	uint64_t v = 0;
 	int r = 0;
@@ -81,7 +82,7 @@ int trim_file(struct meta *m)
 	/* one that runs would think that somebody else has cut the file */
 	writeback_hold(&m->wb);
 	lock_take(&m->lock);
-	r = cut_locked(m, atomic_load(&m->end_hidx));
+	r = cut_locked(m);
 	lock_drop(&m->lock);
 	writeback_release(&m->wb);
 	return r;
