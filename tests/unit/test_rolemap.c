@@ -411,7 +411,17 @@ END_TEST
 /* A host whose first read stands for a thread that is in the middle of a step:
  * while it reads its table, another one finishes the scan. */
 static const struct host_ops *plain_ops;
+static struct host_ops hooked_ops;
 static bool finish_meanwhile;
+
+static void hook_pread(ssize_t (*pread)(void *ctx, void *buf, size_t len,
+					uint64_t off))
+{
+	plain_ops = img->file->ops;
+	hooked_ops = *plain_ops;
+	hooked_ops.pread = pread;
+	img->file->ops = &hooked_ops;
+}
 
 static ssize_t pread_and_finish(void *ctx, void *buf, size_t len, uint64_t off)
 {
@@ -425,15 +435,10 @@ static ssize_t pread_and_finish(void *ctx, void *buf, size_t len, uint64_t off)
 
 START_TEST(finished_by_two)
 {
-	struct host_ops ops;
-
 	build_many();
 	imgbuild_finish(&b);
 	open_rw();
-	plain_ops = img->file->ops;
-	ops = *plain_ops;
-	ops.pread = pread_and_finish;
-	img->file->ops = &ops;
+	hook_pread(pread_and_finish);
 	finish_meanwhile = true;
 	ck_assert_int_eq(rolescan_step(&img->meta), 1);
 	ck_assert(!finish_meanwhile);
@@ -489,7 +494,6 @@ static ssize_t pread_fails_once(void *ctx, void *buf, size_t len, uint64_t off)
 START_TEST(seen_late)
 {
 	uint64_t far = (MANY - 1) * SPAN;
-	struct host_ops ops;
 	char c = 0;
 
 	build_many();
@@ -497,10 +501,7 @@ START_TEST(seen_late)
 		imgbuild_snapshot(&b, "1", "s");
 	imgbuild_finish(&b);
 	open_rw();
-	plain_ops = img->file->ops;
-	ops = *plain_ops;
-	ops.pread = pread_fails_once;
-	img->file->ops = &ops;
+	hook_pread(pread_fails_once);
 	fail_at = first(imgbuild_l1_get(&b, MANY - 1));
 	if (_i)
 		ck_assert_int_eq(snapshot_delete(img, "s", &err), 0);
